@@ -1,0 +1,1 @@
+"""The logging subsystem of a PyTorch training framework."""

@@ -1,0 +1,86 @@
+"""What one attempt of a run is: its directory, its rank, and its clocks.
+
+Time, rank and paths come from here and from nowhere else, so a test that gives
+a fake clock sees the same behaviour as a run of three weeks.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ml.core.errors import ConfigError
+
+_RANK_VARIABLES = (
+    ("RANK", "WORLD_SIZE"),
+    ("SLURM_PROCID", "SLURM_NTASKS"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+)
+
+
+class RunContext:
+    """One attempt of a run, as every backend of it sees it.
+
+    Attributes:
+        directory: The run's directory. It need not exist.
+        attempt: 1 for the first start of the run, one more for each resume.
+        rank: This process among ``world_size``; 0 is the primary one.
+        clock: Monotonic seconds, for intervals.
+        wall_clock: Unix seconds, for data only.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        attempt: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        if attempt < 1:
+            raise ConfigError(f"An attempt is numbered from 1, got {attempt}.")
+        if not 0 <= rank < world_size:
+            raise ConfigError(f"A rank lies in 0 ... world_size - 1, got rank {rank} of {world_size}.")
+        self.directory = Path(directory)
+        self.attempt, self.rank, self.world_size = attempt, rank, world_size
+        self.clock, self.wall_clock = clock, wall_clock
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether this process writes the backends that all ranks share."""
+        return self.rank == 0
+
+    def __repr__(self) -> str:
+        return f"RunContext({str(self.directory)!r}, attempt={self.attempt}, rank={self.rank}/{self.world_size})"
+
+
+def detect_rank(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:
+    """Returns ``(rank, world_size)`` of this process.
+
+    An initialised ``torch.distributed`` decides; then ``RANK`` (torchrun),
+    ``SLURM_PROCID`` and ``OMPI_COMM_WORLD_RANK`` with their sizes; else (0, 1).
+
+    Raises:
+        ConfigError: A variable is set, but is not a number or out of range.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return int(distributed.get_rank()), int(distributed.get_world_size())
+    for rank_name, size_name in _RANK_VARIABLES:
+        if rank_name in environ:
+            rank = _number(environ, rank_name)
+            size = _number(environ, size_name) if size_name in environ else rank + 1
+            if not 0 <= rank < size:
+                raise ConfigError(f"{rank_name}={rank} does not fit {size_name}={size}: ranks are numbered from 0.")
+            return rank, size
+    return 0, 1
+
+
+def _number(environ: Mapping[str, str], name: str) -> int:
+    try:
+        return int(environ[name])
+    except ValueError:
+        raise ConfigError(f"The environment variable {name} must be a whole number, got {environ[name]!r}.") from None

@@ -1,0 +1,241 @@
+"""One backend of a group, as the training thread sees it: which values it gets, and what waits for it.
+
+Everything here runs on the training thread and decides; what is decided goes
+through a queue to a ``Runner``, which calls the backend on its own thread.
+"""
+
+import time
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Literal
+
+from ml.core.state import PHASES, Phase, State
+from ml.loggers.base import AnyLogger
+from ml.loggers.kinds import Kind
+from ml.loggers.reduce import Reduce, Reduction
+from ml.loggers.report import Reporter
+from ml.loggers.runner import Item, Queue, Runner, Task
+from ml.loggers.stats import LoggerStats, Tally
+from ml.loggers.values import Batch, Pending, Row
+
+if TYPE_CHECKING:
+    from ml.loggers.reduce import Number
+    from ml.loggers.snapshot import Snapshots
+
+Ident = tuple[Kind, str, str]
+"""``(kind, namespace, key)``: what makes two values the same series."""
+
+
+class Delivery:
+    """Decides what one backend gets, and hands it over.
+
+    Args:
+        backend: The backend, initialized.
+        reporter: Takes its failures.
+        make_queue: What leads to the backend: ``Runner.start`` for a thread, ``InPlace`` for none.
+    """
+
+    def __init__(
+        self, backend: AnyLogger, reporter: Reporter, make_queue: Callable[[Runner], Queue] = Runner.start
+    ) -> None:
+        self.backend = backend
+        self.tally = Tally()
+        self._reporter = reporter
+        self._runner = Runner(backend, self.tally, reporter)
+        self._queue = make_queue(self._runner)
+        self._kept: dict[Phase, tuple[set[Ident], set[Ident]]] = {phase: (set(), set()) for phase in PHASES}
+        self._reductions: dict[Phase, dict[Ident, Reduction]] = {phase: {} for phase in PHASES}
+        self._pending = Pending()
+        self._plain: list[Row] = []
+        self._media: list[Row] = []
+        self._accepted = self._limited = self._reduced = 0
+        self._lost = 0
+
+    # which values
+
+    def refusal(self, kind: Kind, path: str) -> Literal["unsupported", "excluded"] | None:
+        """Returns why this backend never gets values of this kind and key; ``None``: it does."""
+        if kind not in self.backend.kinds:
+            return "unsupported"
+        config = self.backend.config
+        included = any(fnmatchcase(path, pattern) for pattern in config.include)
+        if not included or any(fnmatchcase(path, pattern) for pattern in config.exclude):
+            return "excluded"
+        return None
+
+    def media_refusal(self) -> Literal["media_budget", "disk_low"] | None:
+        """Returns why no media are taken at present."""
+        return self._runner.media_refusal
+
+    def is_due(self, state: State) -> bool:
+        """Asks the backend whether it wants ``state``."""
+        try:
+            return self.backend.should_write(state)
+        except Exception as error:
+            self._reporter.report(self.backend.id, f"should_write of '{self.backend.id}' raised: {error}", error)
+            return False
+
+    def open_windows(self, state: State) -> None:
+        """A write of ``state`` begins: its keys are kept."""
+        plain, media = self._kept[state.phase]
+        plain.clear()
+        if self.backend.limits.media_due(state):
+            media.clear()
+
+    def keep(self, ident: Ident, phase: Phase) -> bool:
+        """Whether the running window had no value of this key yet; from now on it has."""
+        kept = self._kept[phase][ident[0].droppable]
+        if ident in kept:
+            self._limited += 1
+            return False
+        kept.add(ident)
+        return True
+
+    # values
+
+    def give(self, row: Row) -> None:
+        """Takes a value of the running step."""
+        self._accepted += 1
+        (self._media if row[0].droppable else self._plain).append(row)
+
+    def reduce(self, ident: Ident, reduce: Reduce, number: "Number", weight: float, state: State) -> None:
+        """Takes one contribution to a reduced value."""
+        reductions = self._reductions[state.phase]
+        reduction = reductions.get(ident)
+        if reduction is None:
+            reduction = reductions[ident] = Reduction(reduce)
+        if reduction.is_open:
+            self._reduced += 1
+        else:
+            self._accepted += 1
+        reduction.add(number, weight, state)
+
+    # handing over
+
+    def end_step(self, state: State, snapshots: "Snapshots", *, due: bool) -> None:
+        """Puts the step's values behind what is pending; where the backend is due, hands everything over."""
+        if due and self._reductions[state.phase]:
+            self._take_reductions(state, snapshots)
+            if state.phase == "train":
+                self._reductions["train"].clear()
+        if self._accepted or self._limited or self._reduced:
+            self.count()
+        if self._plain or self._media:
+            self._pending.add(state, self._plain, self._media)
+            self._plain, self._media = [], []
+        if due:
+            self.hand_over(state)
+        elif self._pending.size_bytes:
+            self._bound()
+
+    def end_pass(self, state: State, snapshots: "Snapshots") -> None:
+        """The pass whose last step was ``state`` is over: writes its reductions and what is pending."""
+        self._take_reductions(state, snapshots)
+        self._reductions[state.phase].clear()
+        if self._plain:
+            self._pending.add(state, self._plain, [])
+            self._plain = []
+        self.count()
+        for kept in self._kept[state.phase]:
+            kept.clear()
+        self.hand_over(state)
+
+    def end_windows(self, state: State, snapshots: "Snapshots") -> None:
+        """Nothing more comes: writes what open windows still hold, of every phase."""
+        for phase in PHASES:
+            self._take_reductions(state._replace(phase=phase), snapshots)
+            self._reductions[phase].clear()
+        if self._plain:
+            self._pending.add(state, self._plain, [])
+            self._plain = []
+        self.count()
+        self.hand_over(state)
+
+    def hand_over(self, state: State) -> None:
+        """Sends what is pending to the backend as one write of ``state``, and moves its clocks."""
+        if self._pending.size_bytes:
+            if self._pending.has_media:
+                self.backend.limits.mark_media(state)
+            self.backend.limits.mark(state)
+            self.send_pending(state)
+
+    def send_pending(self, state: State) -> None:
+        """Sends what is pending to the backend as one write of ``state``."""
+        batches = self._pending.take()
+        if not batches:
+            return
+        if batches[-1].state is not state:
+            batches.append(Batch(state, [], 0))  # what ends the run says which state is written
+        if self.backend.config.on_full == "wait":
+            room_bytes = self.backend.config.max_queue_bytes - sum(batch.size_bytes for batch in batches)
+            self._queue.wait_for_room(max(0, room_bytes))
+        for batch in batches:
+            more = batch is not batches[-1]
+            droppable = bool(batch.rows) and batch.rows[0][0].droppable
+            self._drop(self._queue.submit(batch, size_bytes=batch.size_bytes, droppable=droppable, more=more))
+
+    def submit(self, task: Task) -> bool:
+        """Has the backend's thread do something after what it was given; False: it never will."""
+        return not self._queue.submit(task, size_bytes=0)
+
+    def begin_flush(self) -> Task:
+        """Has everything sent so far made durable; the task's ``done`` tells when."""
+        task = Task(self._runner.flush)
+        if not self.submit(task):
+            task.done.set()
+            task.error = RuntimeError("closed")
+        return task
+
+    def wait_for(self, task: Task, deadline_s: float) -> bool:
+        """Waits until the backend's thread has done ``task``; False: not before ``deadline_s``."""
+        self._queue.drain(max(0.0, deadline_s - time.monotonic()))
+        return task.done.is_set()
+
+    def lost_since_last_asked(self) -> bool:
+        """Whether values were given up, or failed to be written, since this was last asked."""
+        stats = self.tally.stats()
+        lost = sum(stats.dropped.values()) + stats.failed.get("write", 0)
+        before, self._lost = self._lost, lost
+        return lost > before
+
+    def stop(self, deadline_s: float) -> None:
+        """Ends the backend; what is not written at ``deadline_s`` (of ``time.monotonic``) is given up."""
+        self._queue.stop(max(0.0, deadline_s - time.monotonic()))
+        self.tally.finish()
+
+    # counting
+
+    def count(self) -> None:
+        """Brings the tally up to date with what was decided since the last time."""
+        self.tally.accept(self._accepted)
+        self.tally.skip("rate_limited", self._limited)
+        self.tally.skip("reduced", self._reduced)
+        self._accepted = self._limited = self._reduced = 0
+
+    def stats(self) -> LoggerStats:
+        """Returns what became of the backend's values."""
+        self.count()
+        return self.tally.stats()
+
+    def _take_reductions(self, state: State, snapshots: "Snapshots") -> None:
+        earlier: dict[State, list[Row]] = {}
+        for (kind, namespace, key), reduction in self._reductions[state.phase].items():
+            if reduction.is_open:
+                row: Row = (kind, namespace, key, snapshots.scalar(reduction.take()))
+                if reduction.state == state:
+                    self._plain.append(row)
+                else:
+                    earlier.setdefault(reduction.state, []).append(row)
+        for last_state in sorted(earlier, key=lambda state: (state.num_steps, state.time_s)):
+            self._pending.add(last_state, earlier[last_state], [])
+
+    def _bound(self) -> None:
+        max_bytes = self.backend.config.max_queue_bytes
+        if self._pending.size_bytes + self._queue.queued_bytes > max_bytes:
+            self._drop(self._queue.shrink(max(0, max_bytes - self._pending.size_bytes)))
+            self._drop(self._pending.shrink(max_bytes))
+
+    def _drop(self, dropped: "list[Item] | list[Batch]") -> None:
+        for item in dropped:
+            if isinstance(item, Batch):
+                self.tally.drop("queue_full", len(item.rows))

@@ -1,0 +1,137 @@
+"""Appends what was logged to ``log.jsonl``, one strict JSON object per state, and keeps media as files beside it.
+
+The file is only ever appended to, so a resumed run continues it and a crash
+costs at most the last line. Lines look like this::
+
+    {"attempt": 1, "phase": "train", "step": 3, "epoch": 0, "samples": 192, "elapsed_s": 0.51,
+     "time": "2026-01-02T03:04:05.678901Z", "scalars": {"task/loss": 0.25}, "strings": {"task/note": ["started"]},
+     "images": {"task/digits": {"path": "media/images/task/digits/train-00000003-0f3a9b….png", …}}}
+
+Non-finite numbers are the strings "NaN", "Infinity" and "-Infinity".
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ml.core.registry import register_logger
+from ml.core.run import RunContext
+from ml.core.state import State
+from ml.io.files import AppendFile, safe_segment, set_torn_tail_aside, write_atomically
+from ml.loggers.base import BaseLogger, BaseLoggerConfig
+from ml.loggers.values import Lazy
+
+if TYPE_CHECKING:
+    from ml.media.histogram import Histogram
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(", ", ": ")).encode
+
+
+@dataclass
+class JsonLoggerConfig(BaseLoggerConfig):
+    """The JSON backend has no settings of its own."""
+
+
+@register_logger("json", JsonLoggerConfig)
+class JsonLogger(BaseLogger[JsonLoggerConfig]):
+    """Appends scalars and strings to ``json/log.jsonl``; media are files in ``json/media``."""
+
+    def initialize(self, context: RunContext) -> None:
+        super().initialize(context)
+        path = self.log_directory / "log.jsonl"
+        set_torn_tail_aside(path)
+        self._file = AppendFile(path)
+        self._lines: dict[State, dict[str, Json]] = {}
+        self._media: list[tuple[Path, bytes]] = []
+
+    def log_scalar(self, key: str, value: Callable[[], int | float], state: State, namespace: str) -> None:
+        self._section("scalars", state)[_tag(namespace, key)] = strict(value())
+
+    def log_string(self, key: str, value: Callable[[], str], state: State, namespace: str) -> None:
+        self._section("strings", state).setdefault(_tag(namespace, key), []).append(value())  # type: ignore[union-attr]
+
+    def _log_media(self, key: str, value: Lazy, state: State, namespace: str) -> None:
+        form = next(iter(value.kind.encoders), None)
+        if form is None:
+            entry = _histogram(value.histogram())
+        else:
+            data = value.encoded(form)
+            digest = hashlib.sha256(data).hexdigest()
+            folder = Path("media", value.kind.name, safe_segment(namespace), safe_segment(key))
+            path = folder / f"{state.phase}-{state.num_steps:08d}-{digest[:12]}.{form}"
+            self._media.append((self.log_directory / path, data))
+            entry = {"path": path.as_posix(), "shape": list(value.array().shape), "sha256": digest}
+            if value.sample_rate is not None:
+                entry["sample_rate"] = value.sample_rate
+            if value.fps:
+                entry["fps"] = value.fps
+        self._section(value.kind.section, state)[_tag(namespace, key)] = entry
+
+    log_image = log_audio = log_video = log_histogram = log_point_cloud = _log_media  # type: ignore[assignment]
+
+    def write(self, state: State) -> None:
+        lines, self._lines = self._lines, {}
+        media, self._media = self._media, []
+        for path, data in media:  # first: a line never names a file that is not there
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, data)
+        self._file.append(b"".join(map(_encoded, lines.values())))
+
+    def flush(self) -> None:
+        self._file.sync()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _section(self, name: str, state: State) -> dict[str, Json]:
+        line = self._lines.get(state)
+        if line is None:
+            line = self._lines[state] = {
+                "attempt": self.context.attempt,
+                "phase": state.phase,
+                "step": state.num_steps,
+                "epoch": state.num_epochs,
+                "samples": state.num_samples,
+                "elapsed_s": round(state.elapsed_time_s, 6),
+                "time": (_EPOCH + timedelta(seconds=state.time_s)).isoformat(timespec="microseconds")[:-6] + "Z",
+            }
+        section = line.get(name)
+        if section is None:
+            section = line[name] = {}
+        assert isinstance(section, dict)
+        return section
+
+
+def strict(number: float) -> Json:
+    """Returns a number as strict JSON has it: non-finite ones as text."""
+    if math.isfinite(number):
+        return number
+    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+
+
+def _tag(namespace: str, key: str) -> str:
+    return f"{namespace}/{key}" if namespace else key
+
+
+def _histogram(histogram: "Histogram") -> dict[str, Json]:
+    return {
+        name: field.tolist() if isinstance(field, np.ndarray) else strict(field)
+        for name, field in histogram._asdict().items()
+    }
+
+
+def _encoded(line: dict[str, Json]) -> bytes:
+    try:
+        return (_encode(line) + "\n").encode()
+    except UnicodeEncodeError:  # a key with half a surrogate pair, which only an escape can hold
+        return (json.dumps(line, allow_nan=False) + "\n").encode()

@@ -1,0 +1,280 @@
+"""What a kind of value is: one row each. Nothing else knows kinds by name.
+
+A row says which method of a backend takes the kind, under which name a line of
+``log.jsonl`` lists it, how a value is cut to what its picture can hold before it
+is copied (law 10), and how the copy becomes the common format. Values that
+belong to a key beside the value itself (labels, a sample rate) are its options.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ml.core.errors import LogValueError
+from ml.loggers import device
+from ml.loggers.snapshot import MAX_BYTES, Snapshots, take
+from ml.media.arrays import as_array, evenly_spaced
+from ml.media.video import frame_indices
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ml.media.histogram import Histogram
+
+DEFAULT_FPS = 10.0
+
+
+class ImageOptions(NamedTuple):
+    """One picture. ``boxes`` are xyxy in pixels of the picture as it was given, shape (N, 4)."""
+
+    keep_resolution: bool = False
+    boxes: object = None
+    labels: Sequence[str] | None = None
+    scores: object = None
+    labeled: bool = False
+    max_line_length: int | None = None
+    centered: bool = True
+
+
+class GridOptions(NamedTuple):
+    """A batch of pictures, shown as one. ``sep`` is the gap between them in pixels."""
+
+    keep_resolution: bool = False
+    max_images: int = 64
+    sep: int = 0
+    labeled: bool = False
+    max_line_length: int | None = None
+    centered: bool = True
+
+
+class AudioOptions(NamedTuple):
+    """A clip. The rate is in Hz."""
+
+    sample_rate: int = 44100
+
+
+class VideoOptions(NamedTuple):
+    """A video. ``length`` is a number of frames; ``fps`` is in frames per second."""
+
+    fps: float | None = None
+    length: int | None = None
+    max_frames: int = 256
+
+
+class PointOptions(NamedTuple):
+    """A point cloud. ``colors`` is (N, 3) or (B, N, 3), uint8 or floats in [0, 1]."""
+
+    max_points: int = 1000
+    colors: object = None
+
+
+class Common(NamedTuple):
+    """A media value in its common format, as numpy.
+
+    Attributes:
+        array: Pictures uint8 (C, H, W), video uint8 (T, C, H, W), clips float32 (T,) or (C, T),
+            points float32 (B, N, 3), the sample a histogram was made of.
+        scale: What the array is multiplied by to be the normalized tensor.
+    """
+
+    array: "np.ndarray"
+    scale: float = 1.0
+    sample_rate: int | None = None
+    fps: float = 0.0
+    colors: "np.ndarray | None" = None
+    histogram: "Histogram | None" = None
+    warning: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """What a kind of value is.
+
+    Attributes:
+        name: Its name in messages.
+        method: The method of a backend that takes it.
+        section: The name under which a line of ``log.jsonl`` lists its values.
+        select: Cuts a value to what will be shown, where it lies. For a kind that is
+            not droppable it returns the number or text itself.
+        munge: Turns a copy of that into the common format.
+        droppable: Whether it is media: rate limited apart, and the first to go when room is short.
+        limited: Whether a window keeps one value a key; else every value is kept.
+        reducible: Whether a window may hold a mean, sum, min or max of the values.
+        encoders: Makes the bytes of a file of each form.
+    """
+
+    name: str
+    method: str
+    section: str
+    select: "Callable[[Snapshots, object, Any], object]"
+    munge: "Callable[[Any, Any], Common] | None" = None
+    droppable: bool = True
+    limited: bool = True
+    reducible: bool = False
+    encoders: "Mapping[str, Callable[[Common], bytes]]" = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def _select_scalar(snapshots: Snapshots, value: object, options: object) -> object:
+    return snapshots.scalar(value)
+
+
+def _select_text(snapshots: Snapshots, value: object, options: object) -> str:
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    if len(text) > MAX_BYTES:
+        raise LogValueError(f"a text of {len(text)} characters is too long", "Log a part of it, or keep it as a file.")
+    # A lone surrogate has no UTF-8, so no file and no protocol buffer could hold it.
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _select_image(snapshots: Snapshots, value: object, options: ImageOptions | GridOptions) -> object:
+    """Returns ``[picture or pictures, text or texts or None, boxes, scores]``."""
+    pictures, texts = value, None
+    if options.labeled:
+        pictures, texts = _pair(value)
+    if isinstance(options, GridOptions):
+        if not hasattr(pictures, "__len__") or len(pictures) == 0:
+            raise LogValueError("a batch of pictures is empty or no batch", "Log at least one, or use log_image.")
+        if texts is not None and len(texts) != len(pictures):
+            raise LogValueError(f"there are {len(texts)} texts for {len(pictures)} pictures", "Give one text a picture.")
+        indices = evenly_spaced(len(pictures), options.max_images)
+        pictures = take(pictures, indices)
+        texts = None if texts is None else [str(texts[index]) for index in indices]
+        return snapshots.copy([pictures, texts, None, None])
+    return snapshots.copy([pictures, None if texts is None else str(texts), options.boxes, options.scores])
+
+
+def _pair(value: object) -> tuple[Any, Any]:
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        return value[0], value[1]
+    raise LogValueError(f"a labelled value is a pair, got {type(value).__name__}", "Log (picture, text).")
+
+
+def _munge_image(copied: list[Any], options: ImageOptions | GridOptions) -> Common:
+    from ml.media import boxes, grid, image, text
+
+    pictures, texts, box_array, scores = copied
+    if isinstance(options, GridOptions):
+        made = grid.image_grid(
+            pictures,
+            texts=texts,
+            keep_resolution=options.keep_resolution,
+            sep=options.sep,
+            max_line_length=options.max_line_length,
+            centered=options.centered,
+        )
+        return Common(made, scale=1 / 255)
+    source = as_array(pictures)
+    made = image.standardize_image(source, keep_resolution=options.keep_resolution)
+    if box_array is not None:
+        made = boxes.draw_boxes(
+            made,
+            as_array(box_array),
+            source_size_px=image.size_px(source),
+            labels=options.labels,
+            scores=None if scores is None else as_array(scores),
+        )
+    if texts is not None:
+        made = text.add_label(made, texts, max_line_length=options.max_line_length, centered=options.centered)
+    return Common(made, scale=1 / 255)
+
+
+def _select_audio(snapshots: Snapshots, value: object, options: AudioOptions) -> object:
+    # More than two channels are no picture that a player has: the first one is shown.
+    shape = getattr(value, "shape", ())
+    if len(shape) == 2 and min(shape) > 2:
+        value = value[0] if shape[0] <= shape[1] else value[:, 0]  # type: ignore[index]
+    return snapshots.copy(value)
+
+
+def _munge_audio(copied: object, options: AudioOptions) -> Common:
+    from ml.media import audio
+
+    if not options.sample_rate > 0:
+        raise LogValueError(f"a sample rate is above 0 Hz, got {options.sample_rate!r}")
+    samples = as_array(copied)
+    loud = "samples lie beyond -1 ... 1; each such clip is scaled to its peak." if audio.exceeds_full_scale(samples) else ""
+    return Common(audio.standardize_audio(samples), sample_rate=int(options.sample_rate), warning=loud)
+
+
+def _select_video(snapshots: Snapshots, value: object, options: VideoOptions) -> object:
+    if not hasattr(value, "__len__") or len(value) == 0:
+        raise LogValueError("a video has no frames", "Log at least one frame, shape (T, C, H, W).")
+    count = len(value)
+    indices = frame_indices(count, fps=options.fps, length=options.length, max_frames=options.max_frames)
+    return [snapshots.copy(take(value, indices)), count]
+
+
+def _munge_video(copied: list[Any], options: VideoOptions) -> Common:
+    from ml.media import video
+
+    frames, count = copied
+    made = video.standardize_video(as_array(frames))
+    # Fewer frames last as long as all of them did.
+    fps = (options.fps or DEFAULT_FPS) * len(made) / count
+    return Common(made, scale=1 / 255, fps=fps)
+
+
+def _select_histogram(snapshots: Snapshots, value: object, options: object) -> object:
+    values, count, binned = snapshots.histogram(value)
+    return [values if binned else snapshots.copy(values), count, binned]
+
+
+def _munge_histogram(copied: list[Any], options: object) -> Common:
+    from ml.media import histogram
+
+    values, count, binned = copied
+    made = device.binned(values) if binned else histogram.histogram(values, total=count)
+    return Common(values, histogram=made)
+
+
+def _select_points(snapshots: Snapshots, value: object, options: PointOptions) -> object:
+    return snapshots.copy([value, options.colors])
+
+
+def _munge_points(copied: list[Any], options: PointOptions) -> Common:
+    from ml.media import points
+
+    cloud, colors = copied
+    made, made_colors = points.standardize_points(
+        as_array(cloud), max_points=options.max_points, colors=None if colors is None else as_array(colors)
+    )
+    return Common(made, colors=made_colors)
+
+
+def _png(common: Common) -> bytes:
+    from ml.media.image import encode_png
+
+    return encode_png(common.array)
+
+
+def _wav(common: Common) -> bytes:
+    from ml.media.audio import encode_wav
+
+    assert common.sample_rate is not None
+    return encode_wav(common.array, common.sample_rate)
+
+
+def _gif(common: Common) -> bytes:
+    from ml.media.video import encode_gif
+
+    return encode_gif(common.array, common.fps)
+
+
+def _ply(common: Common) -> bytes:
+    from ml.media.ply import encode_ply
+
+    return encode_ply(common.array, common.colors)
+
+
+SCALAR = Kind("scalar", "log_scalar", "scalars", _select_scalar, droppable=False, reducible=True)
+STRING = Kind("string", "log_string", "strings", _select_text, droppable=False, limited=False)
+IMAGE = Kind("image", "log_image", "images", _select_image, _munge_image, encoders={"png": _png})
+AUDIO = Kind("audio", "log_audio", "audios", _select_audio, _munge_audio, encoders={"wav": _wav})
+VIDEO = Kind("video", "log_video", "videos", _select_video, _munge_video, encoders={"gif": _gif})
+HISTOGRAM = Kind("histogram", "log_histogram", "histograms", _select_histogram, _munge_histogram)
+POINT_CLOUD = Kind("point_cloud", "log_point_cloud", "point_clouds", _select_points, _munge_points, encoders={"ply": _ply})
+
+KINDS = (SCALAR, STRING, IMAGE, AUDIO, VIDEO, HISTOGRAM, POINT_CLOUD)

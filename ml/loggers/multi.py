@@ -1,0 +1,355 @@
+"""What a component logs with: ``self.logger.log_scalar("loss", lambda: loss)``.
+
+A call keeps the callable or the value under its kind, namespace and key; nothing
+is computed or copied. That happens at the end of the step, in ``LoggerGroup.write``.
+"""
+
+import logging
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import FunctionType
+from typing import TYPE_CHECKING, NamedTuple
+
+from ml.core.errors import ConfigError
+from ml.core.state import State
+from ml.io.worker import tell_after_fork
+from ml.loggers import kinds
+from ml.loggers.reduce import Reduce, ReduceOptions
+from ml.loggers.snapshot import version
+
+if TYPE_CHECKING:
+    from ml.loggers.base import AnyLogger
+    from ml.loggers.delivery import Ident
+    from ml.loggers.group import LoggerGroup
+
+MAX_WAITING = 4096
+"""Values that a component may hold before the older ones of a key give way: the step was never ended."""
+
+_log = logging.getLogger("ml")
+_suffix: ContextVar[str] = ContextVar("ml_namespace_suffix", default="")
+
+
+class Held(NamedTuple):
+    """What is known of a value that is no callable: who logged it, and its version at that time."""
+
+    origin: str
+    version: object
+
+
+Entry = tuple["Ident", object, object, Held | None]
+"""``(ident, value or callable, options, held)``: one call of a ``log_*`` method."""
+
+
+@contextmanager
+def namespace_context(name: str) -> Iterator[None]:
+    """Adds ``_<name>`` to every namespace that is logged to inside; an empty namespace becomes ``name``.
+
+    It follows the context: other threads and tasks do not see it.
+
+    Raises:
+        ConfigError: The name is empty or holds a ``/``.
+    """
+    if not name or "/" in name:
+        raise ConfigError(f"A namespace is not empty and holds no '/', got {name!r}.")
+    token = _suffix.set(f"{_suffix.get()}_{name}")
+    try:
+        yield
+    finally:
+        _suffix.reset(token)
+
+
+class MultiLogger:
+    """Holds what one component logs until the step ends.
+
+    Every ``log_*`` takes a value, or a callable without arguments that gives it;
+    a callable runs at most once, at the end of the step, and only if a backend
+    wants the value. A value that is not a callable must not be changed in place
+    until then. Calls are thread-safe and re-entrant. None of them raises: what is
+    wrong with a value is found and reported when it is computed.
+
+    After a fork, and when pickled or copied, the copy discards what it is given.
+
+    Args:
+        default_namespace: Where keys go that are logged without a namespace; holds no ``/``.
+
+    Attributes:
+        overwritten: Values that a later one of the same key and step replaced.
+    """
+
+    def __init__(self, default_namespace: str) -> None:
+        if "/" in default_namespace:
+            raise ConfigError(f"A namespace holds no '/', got {default_namespace!r}: use '_', or a key with '/'.")
+        self.default_namespace = default_namespace
+        self.overwritten = 0
+        # Appending to a deque and taking from it are atomic: threads, signal handlers and
+        # finalizers may log at any moment, and no lock can be held by one of them.
+        self._entries: deque[Entry] | _Discarding = deque()
+        self._in_place: dict[int, LoggerGroup] = {}
+        self._max_waiting = MAX_WAITING
+        tell_after_fork(self)
+
+    def log_scalar(
+        self,
+        key: str,
+        value: object,
+        *,
+        namespace: str | None = None,
+        reduce: Reduce | None = None,
+        weight: float = 1.0,
+    ) -> None:
+        """Logs one number.
+
+        Args:
+            key: The key within the namespace; may hold ``/``.
+            value: A real number, a tensor or array with one element, or a callable that gives one.
+            namespace: Instead of the component's own.
+            reduce: What a window makes of several numbers: ``last``, ``mean``, ``sum``, ``min`` or
+                ``max``. ``None`` is ``last`` in training and the mean over the pass otherwise.
+            weight: What this number counts for in a mean, e.g. the batch size.
+        """
+        options = None if reduce is None and weight == 1.0 else ReduceOptions(reduce, weight)
+        self._add(kinds.SCALAR, key, value, namespace, options)
+
+    def log_scalars(self, values: Mapping[str, object], *, namespace: str | None = None) -> None:
+        """Logs several numbers: ``{key: value}``."""
+        for key, value in values.items():
+            self._add(kinds.SCALAR, key, value, namespace, None)
+
+    def log_string(self, key: str, value: object, *, namespace: str | None = None) -> None:
+        """Logs a text. Texts are events: every one is kept, also several of one key in a step."""
+        self._add(kinds.STRING, key, value, namespace, None)
+
+    def log_image(
+        self,
+        key: str,
+        value: object,
+        *,
+        namespace: str | None = None,
+        keep_resolution: bool = False,
+        boxes: object = None,
+        labels: Sequence[str] | None = None,
+        scores: object = None,
+    ) -> None:
+        """Logs a picture.
+
+        Args:
+            key: The key within the namespace.
+            value: Shape (H, W), (C, H, W) or (H, W, C) with C in 1, 3, 4, any real dtype, floats in
+                [0, 1]; a PIL image; a matplotlib figure; or a callable that gives one.
+            namespace: Instead of the component's own.
+            keep_resolution: Keeps pictures above 512 x 512 pixels as large as they are.
+            boxes: Shape (N, 4), xyxy in pixels of ``value``; drawn after resizing, so lines stay sharp.
+            labels: A text for each box.
+            scores: Shape (N,), a number for each box.
+        """
+        options = kinds.ImageOptions(keep_resolution, boxes, labels, scores)
+        self._add(kinds.IMAGE, key, value, namespace, options)
+
+    def log_labeled_image(
+        self,
+        key: str,
+        value: object,
+        *,
+        namespace: str | None = None,
+        max_line_length: int | None = None,
+        keep_resolution: bool = False,
+        centered: bool = True,
+    ) -> None:
+        """Logs a picture with a text: ``(image, text)``, or a callable that gives the pair.
+
+        ``max_line_length`` is in characters; by default lines fit the picture.
+        """
+        options = kinds.ImageOptions(
+            keep_resolution, labeled=True, max_line_length=max_line_length, centered=centered
+        )
+        self._add(kinds.IMAGE, key, value, namespace, options)
+
+    def log_images(
+        self,
+        key: str,
+        value: object,
+        *,
+        namespace: str | None = None,
+        keep_resolution: bool = False,
+        max_images: int = 64,
+        sep: int = 0,
+    ) -> None:
+        """Logs a batch of pictures as one, tiled on the most nearly square grid.
+
+        Args:
+            key: The key within the namespace.
+            value: Shape (B, H, W), (B, C, H, W) or (B, H, W, C), a sequence of pictures, or a
+                callable that gives them.
+            namespace: Instead of the component's own.
+            keep_resolution: Keeps cells above 256 x 256 pixels as large as they are.
+            max_images: Of more pictures, this many are shown, evenly spaced.
+            sep: Pixels between neighbours.
+        """
+        self._add(kinds.IMAGE, key, value, namespace, kinds.GridOptions(keep_resolution, max_images, sep))
+
+    def log_labeled_images(
+        self,
+        key: str,
+        value: object,
+        *,
+        namespace: str | None = None,
+        max_line_length: int | None = None,
+        keep_resolution: bool = False,
+        centered: bool = True,
+        max_images: int = 64,
+        sep: int = 0,
+    ) -> None:
+        """Logs a batch of pictures with a text each: ``(images, texts)``, or a callable that gives the pair."""
+        options = kinds.GridOptions(keep_resolution, max_images, sep, True, max_line_length, centered)
+        self._add(kinds.IMAGE, key, value, namespace, options)
+
+    def log_audio(self, key: str, value: object, *, namespace: str | None = None, sample_rate: int = 44100) -> None:
+        """Logs a clip: shape (T,), (C, T) or (T, C), floats in [-1, 1] or PCM; of more than two channels the first.
+
+        ``sample_rate`` is in Hz.
+        """
+        self._add(kinds.AUDIO, key, value, namespace, kinds.AudioOptions(sample_rate))
+
+    def log_video(
+        self,
+        key: str,
+        value: object,
+        *,
+        namespace: str | None = None,
+        fps: float | None = None,
+        length: int | None = None,
+        max_frames: int = 256,
+    ) -> None:
+        """Logs a video.
+
+        Args:
+            key: The key within the namespace.
+            value: Shape (T, H, W), (T, C, H, W) or (T, H, W, C), or a callable that gives it.
+            namespace: Instead of the component's own.
+            fps: Frames per second that ``value`` was taken at; by default 10.
+            length: Frames to show, evenly spaced in time; the video lasts as long as before.
+            max_frames: The most frames to show.
+        """
+        self._add(kinds.VIDEO, key, value, namespace, kinds.VideoOptions(fps, length, max_frames))
+
+    def log_histogram(self, key: str, value: object, *, namespace: str | None = None) -> None:
+        """Logs the distribution of numbers: any shape and real dtype; NaN and infinities are counted apart."""
+        self._add(kinds.HISTOGRAM, key, value, namespace, None)
+
+    def log_point_cloud(
+        self,
+        key: str,
+        value: object,
+        *,
+        namespace: str | None = None,
+        max_points: int = 1000,
+        colors: object = None,
+    ) -> None:
+        """Logs points in space: shape (N, 3), (3, N) or (B, N, 3).
+
+        Args:
+            key: The key within the namespace.
+            value: The points, or a callable that gives them.
+            namespace: Instead of the component's own.
+            max_points: Of more points, this many are drawn at random; the same every time.
+            colors: Shape (N, 3) or (B, N, 3), uint8 or floats in [0, 1].
+        """
+        self._add(kinds.POINT_CLOUD, key, value, namespace, kinds.PointOptions(max_points, colors))
+
+    def write(self, loggers: "LoggerGroup | Iterable[AnyLogger]", state: State) -> None:
+        """Ends a step of this component alone: writes what it holds to every logger that is due.
+
+        Args:
+            loggers: A group, or plain loggers that were initialized; those run in place, on this thread.
+            state: The state that the values belong to.
+        """
+        from ml.loggers.group import LoggerGroup
+
+        if isinstance(loggers, LoggerGroup):
+            loggers.write([self], state)
+            return
+        loggers = tuple(loggers)
+        key = hash(tuple(map(id, loggers)))
+        if key not in self._in_place:
+            self._in_place[key] = LoggerGroup.in_place(loggers)
+        self._in_place[key].write([self], state)
+
+    def take(self) -> list[Entry]:
+        """Returns what was logged since the last call, in order, and forgets it."""
+        entries = self._entries
+        return [entries.popleft() for _ in range(len(entries))]
+
+    def after_fork_in_child(self) -> None:
+        """Discards from now on: a forked child has no backend to write to."""
+        self._entries = _Discarding(self.default_namespace)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _discarding_copy, (self.default_namespace,)
+
+    def _add(self, kind: kinds.Kind, key: str, value: object, namespace: str | None, options: object) -> None:
+        if namespace is None:
+            namespace = self.default_namespace
+        if suffix := _suffix.get():
+            namespace = namespace + suffix if namespace else suffix[1:]
+        if not namespace and "/" in key:
+            namespace, _, key = key.partition("/")
+        value_type = type(value)
+        plain = value_type is FunctionType or value_type is float or value_type is int
+        entries = self._entries
+        entries.append(((kind, namespace, key), value, options, None if plain else _held(value)))
+        if len(entries) > self._max_waiting:
+            self._compact()
+
+    def _compact(self) -> None:
+        entries = self.take()
+        latest = {entry[0]: entry for entry in entries}
+        left = [e for e in entries if latest[e[0]] is e or not e[0][0].limited or isinstance(e[2], ReduceOptions)]
+        left = left[-MAX_WAITING * 16 :]
+        self.overwritten += len(entries) - len(left)
+        self._entries.extend(left)
+        self._max_waiting = max(MAX_WAITING, 2 * len(left))
+        if len(left) < len(entries):
+            _log.warning(
+                "'%s' holds %d values of one step and forgets all but the last of a key. Is run.step() called?",
+                self.default_namespace,
+                len(entries),
+            )
+
+
+def _held(value: object) -> Held:
+    frame = sys._getframe(3)
+    while frame.f_back is not None and frame.f_globals.get("__name__") in ("ml.loggers.multi", "ml.session"):
+        frame = frame.f_back
+    return Held(f"{frame.f_code.co_filename}:{frame.f_lineno}", None if callable(value) else version(value))
+
+
+class _Discarding:
+    """Stands for the entries of a copy that discards them; says so once."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace: str | None = namespace
+
+    def append(self, entry: Entry) -> None:
+        if self._namespace is not None:
+            namespace, self._namespace = self._namespace, None
+            _log.warning(
+                "This is a forked, pickled or copied '%s' logger, which discards. Log from the original.", namespace
+            )
+
+    def extend(self, entries: list[Entry]) -> None:
+        """Discards them."""
+
+    def popleft(self) -> Entry:
+        raise IndexError("nothing is kept")
+
+    def __len__(self) -> int:
+        return 0
+
+
+def _discarding_copy(namespace: str) -> MultiLogger:
+    copy = MultiLogger(namespace)
+    copy.after_fork_in_child()
+    return copy

@@ -1,0 +1,90 @@
+"""Windows of mean, sum, min, max and last: one number out of many steps.
+
+A number of an accelerator is accumulated there, so nothing waits for it; on the
+CPU the sums are Python floats, 64 bits wide. NaN makes mean, sum, min and max NaN.
+"""
+
+import math
+from typing import TYPE_CHECKING, Literal, NamedTuple, Union, get_args
+
+from ml.core.state import State
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Number = Union[int, float, "Tensor"]
+
+Reduce = Literal["last", "mean", "sum", "min", "max"]
+REDUCES: tuple[Reduce, ...] = get_args(Reduce)
+
+
+class ReduceOptions(NamedTuple):
+    """How a scalar is reduced over its window; ``reduce`` ``None`` is the phase's default."""
+
+    reduce: Reduce | None = None
+    weight: float = 1.0
+
+
+class Reduction:
+    """One key's numbers of one window.
+
+    Attributes:
+        state: The state of the last contribution.
+        is_open: Whether something was added since the result was last taken.
+    """
+
+    __slots__ = ("_reduce", "_total", "_weight", "is_open", "state")
+
+    def __init__(self, reduce: Reduce) -> None:
+        self._reduce = reduce
+        self._total: Number | None = None
+        self._weight = 0.0
+        self.is_open = False
+        self.state = State()
+
+    def add(self, number: "Number", weight: float, state: State) -> None:
+        """Takes one more number, of the step ``state``; ``weight`` counts in a mean only."""
+        self.state, self.is_open = state, True
+        if self._total is None:
+            self._total = number * weight if self._reduce == "mean" else number
+            self._weight = weight
+            return
+        self._weight += weight
+        match self._reduce:
+            case "last":
+                self._total = number
+            case "mean":
+                self._total = self._total + number * weight
+            case "sum":
+                self._total = self._total + number
+            case "min":
+                self._total = _least(self._total, number)
+            case "max":
+                self._total = _greatest(self._total, number)
+
+    def take(self) -> "Number":
+        """Returns the reduced number, a tensor if a tensor was added; the window goes on."""
+        self.is_open = False
+        assert self._total is not None, "nothing was added"
+        if self._reduce != "mean":
+            return self._total
+        return self._total / self._weight if self._weight else math.nan
+
+
+def _least(first: "Number", second: "Number") -> "Number":
+    if isinstance(first, (int, float)) and isinstance(second, (int, float)):
+        return first if first <= second or first != first else second
+    return _tensor(first, second).minimum(_tensor(second, first))
+
+
+def _greatest(first: "Number", second: "Number") -> "Number":
+    if isinstance(first, (int, float)) and isinstance(second, (int, float)):
+        return first if first >= second or first != first else second
+    return _tensor(first, second).maximum(_tensor(second, first))
+
+
+def _tensor(number: "Number", like: "Number") -> "Tensor":
+    if isinstance(number, (int, float)):
+        assert not isinstance(like, (int, float))
+        return like.new_tensor(number)
+    return number

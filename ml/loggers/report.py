@@ -1,0 +1,124 @@
+"""What failed, said once: in full through ``logging`` and in ``errors.jsonl``, then counted.
+
+A failure in the training loop's logging must be seen, and must not flood the
+terminal or stop training. The first failure of its kind is reported with its
+traceback; the next ones are counted, and summed up at most once a minute.
+"""
+
+import json
+import logging
+import traceback
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Literal
+
+from ml.core.errors import ConfigError, MLError, WriteError
+from ml.core.redact import Redactor
+from ml.core.run import RunContext
+from ml.io.files import AppendFile
+from ml.io.worker import Lock, Worker
+
+OnError = Literal["warn", "raise"]
+
+_SUMMARY_S = 60.0
+_MAX_KINDS = 200
+_QUEUE_BYTES = 2**20
+
+_log = logging.getLogger("ml")
+
+
+class Reporter:
+    """Takes the failures of a group of loggers.
+
+    Args:
+        context: Whose directory holds ``errors.jsonl``, and whose clock spaces the summaries.
+        redactor: Takes secrets out of what is written.
+        on_error: ``"warn"`` reports; ``"raise"`` also keeps the first failure for ``raise_first``.
+    """
+
+    def __init__(self, context: RunContext, redactor: Redactor, on_error: OnError) -> None:
+        if on_error not in ("warn", "raise"):
+            raise ConfigError(f"on_error is 'warn' or 'raise', got {on_error!r}.")
+        self._context, self._redactor, self._raises = context, redactor, on_error == "raise"
+        self._lock = Lock()
+        self._seen: set[tuple[str, ...]] = set()
+        self._repeated: Counter[str] = Counter()
+        self._summed_s = context.clock()
+        self._first: BaseException | None = None
+        self._file: AppendFile | None = None
+        self._worker: Worker[bytes] | None = None
+
+    def report(self, source: str, message: str, error: BaseException | None = None, *, about: str = "") -> None:
+        """Reports a failure of ``source`` (a backend's id, or ``"values"``), about one key or about none."""
+        with self._lock:
+            kind = (source, type(error).__name__, about)
+            is_new = kind not in self._seen and len(self._seen) < _MAX_KINDS
+            if is_new:
+                self._seen.add(kind)
+                text = self._redactor.redact_text(message)
+                trace = self._redactor.redact_text(_trace(error))
+                _log.error("%s%s", text, f"\n{trace.rstrip()}" if trace else "")
+                self._write({"source": source, "about": about, "message": text, "traceback": trace})
+            else:
+                self._repeated[source] += 1
+            if self._raises and self._first is None:
+                self._first = error if error is not None else WriteError(message)
+            if self._repeated and self._context.clock() - self._summed_s >= _SUMMARY_S:
+                self.sum_up()
+
+    def notice(self, source: str, message: str) -> None:
+        """Says something once that is no failure of the user's."""
+        with self._lock:
+            if (source, message) not in self._seen:
+                self._seen.add((source, message))
+                _log.warning("%s", self._redactor.redact_text(message))
+
+    def sum_up(self) -> None:
+        """Says how many failures were only counted since the last time."""
+        with self._lock:
+            self._summed_s = self._context.clock()
+            for source, count in self._repeated.items():
+                _log.warning("%s: %d more failures like those reported above.", source, count)
+            self._repeated.clear()
+
+    def raise_first(self) -> None:
+        """Raises the first failure since the last call, if failures are to be raised."""
+        with self._lock:
+            first, self._first = self._first, None
+        if first is not None:
+            raise first
+
+    def close(self, timeout_s: float) -> None:
+        """Writes what is left."""
+        self.sum_up()
+        if self._worker is not None:
+            self._worker.stop(timeout_s)
+
+    def _write(self, entry: dict[str, str]) -> None:
+        if not self._context.directory.is_dir():
+            return  # a group that keeps no files, in a test or a notebook
+        entry = {"time": datetime.fromtimestamp(self._context.wall_clock(), UTC).isoformat(), **entry}
+        line = json.dumps(entry, ensure_ascii=True).encode() + b"\n"
+        if self._worker is None:
+            try:
+                self._worker = Worker("ml-errors", self._append, max_bytes=_QUEUE_BYTES)
+            except RuntimeError:  # the interpreter ends, and no thread can be started any more
+                return
+        self._worker.submit(line, size_bytes=len(line))
+
+    def _append(self, lines: list[bytes]) -> float | None:
+        try:
+            if self._file is None:
+                self._file = AppendFile(self._context.directory / "errors.jsonl")
+            self._file.append(b"".join(lines))
+            self._file.sync()
+        except WriteError as error:
+            _log.warning("errors.jsonl cannot be written: %s", error)
+        return None
+
+
+def _trace(error: BaseException | None) -> str:
+    """Returns the traceback, where it says more than the message."""
+    if error is None or isinstance(error, MLError) and error.__cause__ is None:
+        return ""
+    return "".join(traceback.format_exception(error))

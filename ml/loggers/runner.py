@@ -1,0 +1,271 @@
+"""Calls one backend, on the backend's own thread: values, writes, retries, durability, the media budget."""
+
+import errno
+import shutil
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+from ml.core.errors import ClosedError, LogValueError, WriteError
+from ml.io.worker import Event, Worker
+from ml.loggers.base import AnyLogger
+from ml.loggers.device import DeviceScalar
+from ml.loggers.report import Reporter
+from ml.loggers.stats import Failed, Tally
+from ml.loggers.values import Batch, Lazy, Plain, Row
+
+SYNC_EVERY_S = 30.0
+CHECK_DISK_EVERY_S = 5.0
+_RETRY_FIRST_S, _RETRY_LAST_S, _RETRY_FULL_S = 1.0, 60.0, 2.0
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Task:
+    """Something for a backend's thread to do between two writes."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function = function
+        self.done = Event()
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Does it; ``done`` is set in any case."""
+        try:
+            self._function()
+        except BaseException as error:
+            self.error = error
+        self.done.set()
+
+
+Item = Batch | Task
+
+
+class Queue(Protocol):
+    """What leads to a runner: a ``Worker``, or ``InPlace``."""
+
+    @property
+    def queued_bytes(self) -> int: ...
+    def submit(self, item: Item, *, size_bytes: int, droppable: bool = False, more: bool = False) -> list[Item]: ...
+    def shrink(self, max_bytes: int) -> list[Item]: ...
+    def wait_for_room(self, max_bytes: int, timeout_s: float | None = None) -> bool: ...
+    def drain(self, timeout_s: float | None = None) -> bool: ...
+    def stop(self, timeout_s: float | None = None) -> list[Item]: ...
+
+
+class Runner:
+    """Handles what a delivery handed over.
+
+    Args:
+        backend: The backend, initialized.
+        tally: Told what became of every value.
+        reporter: Told what failed.
+    """
+
+    def __init__(self, backend: AnyLogger, tally: Tally, reporter: Reporter) -> None:
+        self._backend, self._tally, self._reporter = backend, tally, reporter
+        self._methods = {kind: getattr(backend, kind.method) for kind in backend.kinds}
+        self._clock = backend.context.clock
+        self._retry_s = _RETRY_FIRST_S
+        self._unsynced_since: float | None = None
+        self._media_bytes: int | None = None
+        self._checked_s = -CHECK_DISK_EVERY_S
+        self.media_refusal: Literal["media_budget", "disk_low"] | None = None
+
+    def start(self) -> Worker[Item]:
+        """Returns the backend's worker, running."""
+        return Worker(
+            f"ml-{self._backend.id}",
+            self.handle,
+            max_bytes=self._backend.config.max_queue_bytes,
+            idle=self.idle,
+            finish=self.finish,
+        )
+
+    def handle(self, run: list[Item]) -> float | None:
+        """Gives the backend the values of one hand-over, and has it write them.
+
+        Returns:
+            ``None``, or the seconds after which to offer the same values again.
+        """
+        if isinstance(run[0], Task):
+            run[0].run()
+            return None
+        batches = [batch for batch in run if isinstance(batch, Batch)]
+        failed: list[tuple[Row, Failed, BaseException]] = []
+        written: list[Lazy] = []
+        count = 0
+        for batch in batches:
+            count += len(batch.rows)
+            self._log(batch, failed, written)
+        try:
+            self._backend.write(batches[-1].state)
+        except (OSError, WriteError) as error:
+            if not isinstance(error, ClosedError):
+                return self._retry_later(error)
+            self._fail_batch(count, error)
+        except BaseException as error:
+            self._fail_batch(count, error)
+        else:
+            self._retry_s = _RETRY_FIRST_S
+            self._tally.write(count - len(failed))
+            self._report_values(failed)
+            self._count_media(written)
+            if self._unsynced_since is None:
+                self._unsynced_since = self._clock()
+        return None
+
+    def idle(self) -> float | None:
+        """Makes what was written durable every 30 s, and looks for room on a disk that was low."""
+        wanted_s = []
+        if self.media_refusal == "disk_low":
+            self._check_disk()
+            wanted_s.append(CHECK_DISK_EVERY_S)
+        if self._unsynced_since is not None:
+            left_s = self._unsynced_since + SYNC_EVERY_S - self._clock()
+            if left_s <= 0:
+                try:
+                    self.flush()
+                except BaseException as error:
+                    self._reporter.report(self._backend.id, f"'{self._backend.id}' cannot flush: {error}", error)
+                    self._unsynced_since = self._clock()
+                    left_s = SYNC_EVERY_S
+            if left_s > 0:
+                wanted_s.append(left_s)
+        return min(wanted_s, default=None)
+
+    def flush(self) -> None:
+        """Has the backend make everything durable; raises what it raises."""
+        self._backend.flush()
+        self._unsynced_since = None
+
+    def finish(self) -> None:
+        """Flushes and closes the backend; what either raises is reported."""
+        for step in (self._backend.flush, self._backend.close):
+            try:
+                step()
+            except BaseException as error:
+                self._reporter.report(self._backend.id, f"'{self._backend.id}' failed to {step.__name__}: {error}", error)
+
+    def _log(self, batch: Batch, failed: list[tuple[Row, Failed, BaseException]], written: list[Lazy]) -> None:
+        state, methods = batch.state, self._methods
+        for row in batch.rows:
+            kind, namespace, key, value = row
+            try:
+                if isinstance(value, Lazy):
+                    methods[kind](key, value, state, namespace)
+                    written.append(value)
+                elif isinstance(value, DeviceScalar):
+                    methods[kind](key, Plain(value.arrived()), state, namespace)
+                else:
+                    methods[kind](key, Plain(value), state, namespace)
+            except LogValueError as error:
+                failed.append((row, "value", error))
+            except BaseException as error:
+                failed.append((row, "write", error))
+
+    def _retry_later(self, error: OSError | WriteError) -> float:
+        cause = error.__cause__ if isinstance(error, WriteError) else error
+        full = isinstance(cause, OSError) and cause.errno in _FULL
+        delay_s = _RETRY_FULL_S if full else self._retry_s
+        self._retry_s = min(2 * self._retry_s, _RETRY_LAST_S)
+        self._reporter.report(
+            self._backend.id,
+            f"'{self._backend.id}' cannot write now: {error}. What it holds is kept and offered again.",
+            error,
+        )
+        return delay_s
+
+    def _fail_batch(self, count: int, error: BaseException) -> None:
+        self._tally.fail("write", count)
+        self._reporter.report(self._backend.id, f"'{self._backend.id}' failed to write {count} values: {error}", error)
+
+    def _report_values(self, failed: list[tuple[Row, Failed, BaseException]]) -> None:
+        for (_, namespace, key, _), reason, error in failed:
+            self._tally.fail(reason)
+            path = f"{namespace}/{key}" if namespace else key
+            text = str(error) if reason == "value" else f"'{self._backend.id}' cannot log '{path}': {error}"
+            self._reporter.report(self._backend.id, text, error, about=path)
+
+    def _count_media(self, written: list[Lazy]) -> None:
+        """Keeps the budget: what was written on media, earlier attempts included, and what the disk has left."""
+        if not written:
+            return
+        for lazy in written:
+            if lazy.warning:
+                self._reporter.notice(lazy.path, f"'{lazy.path}': {lazy.warning}")
+        if self._media_bytes is None:
+            self._media_bytes = self._bytes_on_disk() if self._backend.context.attempt > 1 else 0
+        self._media_bytes += sum(lazy.written_bytes for lazy in written)
+        budget = self._backend.config.max_media_bytes
+        if self._media_bytes >= budget and self.media_refusal != "media_budget":
+            self.media_refusal = "media_budget"
+            self._reporter.notice(
+                self._backend.id,
+                f"'{self._backend.id}' has written {self._media_bytes} bytes of media, max_media_bytes is {budget}: "
+                "media stop here, scalars go on.",
+            )
+        elif self._clock() - self._checked_s >= CHECK_DISK_EVERY_S:
+            self._check_disk()
+
+    def _check_disk(self) -> None:
+        self._checked_s = self._clock()
+        directory = self._backend.log_directory
+        least = self._backend.config.min_free_bytes
+        if self.media_refusal == "media_budget" or not directory.exists():
+            return
+        free = shutil.disk_usage(directory).free
+        if free >= least:
+            self.media_refusal = None
+        elif self.media_refusal is None:
+            self.media_refusal = "disk_low"
+            self._reporter.notice(
+                self._backend.id,
+                f"'{self._backend.id}' sees {free} bytes free, min_free_bytes is {least}: media wait, scalars go on.",
+            )
+
+    def _bytes_on_disk(self) -> int:
+        return sum(path.stat().st_size for path in self._backend.log_directory.rglob("*") if path.is_file())
+
+
+class InPlace:
+    """Runs a backend on the caller's thread: a hand-over is written before ``submit`` returns.
+
+    A run that is to be offered again is offered with the next one.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._run: list[Item] = []
+        self.queued_bytes = 0
+
+    def submit(self, item: Item, *, size_bytes: int, droppable: bool = False, more: bool = False) -> list[Item]:
+        """Takes an item; the one that ends a run has the run handled. Drops nothing."""
+        self._run.append(item)
+        self.queued_bytes += size_bytes
+        if not more and self._runner.handle(self._run) is None:
+            self._run, self.queued_bytes = [], 0
+        return []
+
+    def shrink(self, max_bytes: int) -> list[Item]:
+        """Drops the oldest items until at most ``max_bytes`` are left."""
+        dropped: list[Item] = []
+        while self._run and self.queued_bytes > max_bytes:
+            item = self._run.pop(0)
+            self.queued_bytes -= item.size_bytes if isinstance(item, Batch) else 0
+            dropped.append(item)
+        return dropped
+
+    def wait_for_room(self, max_bytes: int, timeout_s: float | None = None) -> bool:
+        """Nothing waits here."""
+        return True
+
+    def drain(self, timeout_s: float | None = None) -> bool:
+        """Offers what is left once more."""
+        if self._run and self._runner.handle(self._run) is None:
+            self._run, self.queued_bytes = [], 0
+        return not self._run
+
+    def stop(self, timeout_s: float | None = None) -> list[Item]:
+        """Offers what is left once more, then closes the backend."""
+        self.drain()
+        self._runner.finish()
+        return self._run

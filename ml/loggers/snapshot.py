@@ -1,0 +1,304 @@
+"""Private copies of what was logged: the only code that knows tensors, and it never imports torch.
+
+torch is used if the program has loaded it: a value that is a tensor proves that
+it has. A copy belongs to the logger alone, holds no graph, and is taken under
+``no_grad``. A tensor on an accelerator is copied by the accelerator: the training
+thread starts the copy and never waits for it; ``arrived`` does, on the backend's thread.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from numbers import Number
+from types import ModuleType
+from typing import TYPE_CHECKING, ContextManager, NoReturn
+
+import numpy as np
+
+from ml.core.errors import LogValueError
+from ml.loggers.device import DeviceScalars, DeviceTensor, device_histogram
+from ml.media.arrays import as_array
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from ml.loggers.device import DeviceScalar
+
+MAX_BYTES = 64 * 2**20
+_MAX_INT = 2**1023
+
+
+class CollectiveError(LogValueError):
+    """A callable called a collective, which one rank alone cannot."""
+
+
+def torch_module() -> ModuleType | None:
+    """Returns torch if the program has loaded it."""
+    return sys.modules.get("torch")
+
+
+def is_tensor(value: object) -> bool:
+    """Whether ``value`` is a torch tensor."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def version(value: object) -> object:
+    """Returns what changes when a held tensor is changed in place; ``None`` where that cannot be seen."""
+    if isinstance(value, (list, tuple)):
+        return tuple(version(item) for item in value)
+    if not is_tensor(value) or value.is_inference():  # type: ignore[attr-defined]
+        return None
+    return value._version  # type: ignore[attr-defined]
+
+
+class Snapshots:
+    """Takes the copies of one step's values after another, on the training thread.
+
+    Args:
+        world_size: Where it is above 1, a callable that calls a collective is
+            stopped before it starts: it would run on one rank alone and hang the job.
+    """
+
+    def __init__(self, world_size: int = 1) -> None:
+        self._guarded = world_size > 1
+        self._scalars = DeviceScalars()
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """The time in which the values of a step are computed: no graph is recorded in it."""
+        torch = torch_module()
+        with torch.no_grad() if torch is not None else nullcontext():
+            try:
+                yield
+            finally:
+                self._scalars.launch()
+
+    def compute(self, function: Callable[[], object]) -> object:
+        """Calls what was logged.
+
+        Raises:
+            CollectiveError: It called a collective.
+        """
+        if not self._guarded or torch_module() is None:
+            return function()
+        with _guard()():
+            return function()
+
+    def scalar(self, value: object) -> "int | float | DeviceScalar":
+        """Returns the number that ``value`` holds: read at once on the CPU, on its way on an accelerator.
+
+        Raises:
+            LogValueError: It is not one real number.
+        """
+        kind = type(value)
+        if kind is float:
+            return value  # type: ignore[return-value]
+        if isinstance(value, int):
+            return _checked_int(int(value))
+        if is_tensor(value):
+            return self._tensor_scalar(value)  # type: ignore[arg-type]
+        if isinstance(value, (np.ndarray, np.generic)):
+            if value.size != 1:
+                _refuse_shape(tuple(value.shape))
+            if np.iscomplexobj(value):
+                _refuse_complex()
+            value = value.item()
+        if isinstance(value, (bool, int)):
+            return _checked_int(int(value))
+        if isinstance(value, complex):
+            _refuse_complex()
+        if isinstance(value, Number) or hasattr(value, "__float__"):
+            return float(value)  # type: ignore[arg-type]
+        raise LogValueError(f"a scalar is a number, got {_described(value)}", "Log text with log_string.")
+
+    def number(self, value: object) -> "int | float | Tensor":
+        """Returns the number that ``value`` holds, to be accumulated: on an accelerator it stays there.
+
+        Raises:
+            LogValueError: It is not one real number.
+        """
+        if is_tensor(value) and value.device.type != "cpu" and value.numel() == 1:  # type: ignore[attr-defined]
+            dense = _dense(value)  # type: ignore[arg-type]
+            torch = torch_module()
+            assert torch is not None
+            return dense.reshape(()).to(torch.float32 if dense.device.type == "mps" else torch.float64, copy=True)
+        number = self.scalar(value)
+        assert isinstance(number, (int, float))
+        return number
+
+    def copy(self, value: object) -> object:
+        """Returns a private copy: arrays as numpy, tensors of an accelerator on their way, sequences as lists.
+
+        Raises:
+            LogValueError: It cannot be copied, or holds more than 64 MiB.
+        """
+        size_bytes = nbytes(value)
+        if size_bytes > MAX_BYTES:
+            raise LogValueError(
+                f"it holds {size_bytes / 2**20:.0f} MiB, and more than {MAX_BYTES // 2**20} MiB is refused",
+                "Log a part of it, or shrink it first.",
+            )
+        return _copied(value)
+
+    def histogram(self, value: object) -> tuple[object, int, bool]:
+        """Returns what a histogram of ``value`` is made of.
+
+        Returns:
+            On the CPU at most 10^6 elements, evenly strided, how many they stand for, and
+            False; on an accelerator the finished bins on their way, and True.
+        """
+        if is_tensor(value):
+            flat = _dense(value).reshape(-1)  # type: ignore[arg-type]
+            if flat.device.type != "cpu" and flat.numel():
+                return device_histogram(flat), int(flat.numel()), True
+        else:
+            flat = as_array(value).reshape(-1)
+        count = int(flat.shape[0])
+        stride = -(-count // _HISTOGRAM_ELEMENTS) or 1
+        return flat[::stride], count, False
+
+    def _tensor_scalar(self, tensor: "Tensor") -> "int | float | DeviceScalar":
+        if tensor.numel() != 1:
+            _refuse_shape(tuple(tensor.shape))
+        if tensor.is_complex():
+            _refuse_complex()
+        if tensor.device.type == "cpu":
+            # tolist keeps the interpreter lock, which .item() gives away: 0.1 us, not 50 beside a busy thread.
+            number = tensor.tolist() if type(tensor).__module__ == "torch" else _dense(tensor).tolist()
+            while isinstance(number, list):
+                number = number[0]
+            return int(number) if isinstance(number, bool) else number
+        return self._scalars.add(_dense(tensor))
+
+
+_HISTOGRAM_ELEMENTS = 10**6
+
+
+def nbytes(value: object) -> int:
+    """Returns roughly what a copy of ``value`` takes, in bytes."""
+    if isinstance(value, np.ndarray):
+        return int(value.nbytes)
+    if is_tensor(value):
+        return int(value.numel() * value.element_size())  # type: ignore[attr-defined]
+    if isinstance(value, (list, tuple)):
+        return sum(nbytes(item) for item in value) + 16
+    size = getattr(value, "size", None)  # a PIL image
+    if isinstance(size, tuple) and len(size) == 2:
+        return int(size[0]) * int(size[1]) * 4
+    return len(value) if isinstance(value, str) else 64
+
+
+def copy_bytes(copied: object) -> int:
+    """Returns what a copy that ``Snapshots.copy`` made takes while it waits, in bytes."""
+    if isinstance(copied, DeviceTensor):
+        return copied.size_bytes
+    if isinstance(copied, list):
+        return sum(copy_bytes(item) for item in copied)
+    return nbytes(copied)
+
+
+def arrived(copied: object) -> object:
+    """Returns the copy with everything on the CPU; waits for what is still on its way."""
+    if isinstance(copied, DeviceTensor):
+        return copied.arrived()
+    if isinstance(copied, list):
+        return [arrived(item) for item in copied]
+    return copied
+
+
+def take(value: object, indices: Sequence[int]) -> object:
+    """Returns these elements along the first axis, where they lie."""
+    if len(indices) == len(value):  # type: ignore[arg-type]
+        return value
+    if isinstance(value, np.ndarray):
+        return value[list(indices)]
+    if is_tensor(value):
+        # Views and one kernel: an index list would be copied to the device, which may wait for it.
+        return torch_module().stack([value[index] for index in indices])  # type: ignore[union-attr,index]
+    return [value[index] for index in indices]  # type: ignore[index]
+
+
+def tensor(array: np.ndarray, *, scale: float = 1.0) -> "Tensor":
+    """Returns a CPU tensor; where ``scale`` is not 1, float32 multiplied by it."""
+    import torch  # a backend asked for a tensor; one that takes ``array()`` needs no torch
+
+    made = torch.from_numpy(array)
+    return made if scale == 1.0 else made.to(torch.float32) * scale
+
+
+def _copied(value: object) -> object:
+    if is_tensor(value):
+        dense = _dense(value)  # type: ignore[arg-type]
+        return DeviceTensor(dense) if dense.device.type != "cpu" else np.array(dense.numpy())
+    if isinstance(value, np.ndarray):
+        return np.array(value)
+    if isinstance(value, (list, tuple)):
+        return [_copied(item) for item in value]
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    return as_array(value)
+
+
+def _dense(tensor: "Tensor") -> "Tensor":
+    """Returns a plain tensor without a graph, of a dtype that numpy has."""
+    torch = torch_module()
+    assert torch is not None
+    tensor = tensor.detach()
+    if hasattr(tensor, "to_local"):  # a DTensor: its shard on this rank; the whole would need a collective
+        tensor = tensor.to_local()
+    if tensor.device.type == "meta" or type(tensor).__name__ == "FakeTensor":
+        raise LogValueError(f"a tensor on {tensor.device} holds no values (shape {tuple(tensor.shape)})")
+    if tensor.is_complex():
+        _refuse_complex()
+    if tensor.layout != torch.strided:
+        size_bytes = tensor.numel() * tensor.element_size()
+        if size_bytes > MAX_BYTES:
+            raise LogValueError(f"a sparse tensor of {size_bytes / 2**20:.0f} MiB when dense is too large", "Log a part.")
+        tensor = tensor.to_dense()
+    if tensor.is_quantized:
+        tensor = tensor.dequantize()
+    if tensor.dtype.is_floating_point and tensor.dtype not in (torch.float16, torch.float32, torch.float64):
+        tensor = tensor.to(torch.float32)
+    return tensor.resolve_neg()
+
+
+def _refuse_shape(shape: tuple[int, ...]) -> NoReturn:
+    raise LogValueError(f"a scalar holds 1 number, got shape {shape}", "Reduce it first, e.g. with .mean().")
+
+
+def _refuse_complex() -> NoReturn:
+    raise LogValueError("it is complex", "Log its real and imaginary part, or .abs().")
+
+
+def _checked_int(number: int) -> int:
+    if -_MAX_INT < number < _MAX_INT:
+        return number
+    raise LogValueError(f"an integer of {number.bit_length()} bits is beyond every number format", "Log its logarithm.")
+
+
+def _described(value: object) -> str:
+    text = repr(value) if value is None or isinstance(value, (str, bytes)) else f"a {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+@cache
+def _guard() -> Callable[[], ContextManager[object]]:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class RefuseCollectives(TorchDispatchMode):  # type: ignore[misc]  # torch does not type it
+        """Stops every collective operator before it starts, wherever it is called from."""
+
+        def __torch_dispatch__(
+            self, func: object, types: object, args: tuple[object, ...] = (), kwargs: dict[str, object] | None = None
+        ) -> object:
+            if func.namespace.startswith(("c10d", "_c10d")):  # type: ignore[attr-defined]
+                raise CollectiveError(
+                    f"its callable calls the collective {func}, which would wait for the other ranks for ever",
+                    "Call it on every rank, and log its result.",
+                )
+            return func(*args, **(kwargs or {}))  # type: ignore[operator]
+
+    return RefuseCollectives

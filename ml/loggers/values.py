@@ -1,0 +1,195 @@
+"""Values on their way: scalars and strings as plain tuples, media as ``Lazy``, steps as ``Batch``.
+
+No object is made per scalar before a backend's own thread hands it over: a row
+is the tuple ``(namespace, key, value)``. Media are few and large; each is one
+``Lazy``, shared by every backend that gets it.
+"""
+
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, Union
+
+from ml.core.errors import LogValueError
+from ml.core.state import State
+from ml.io.worker import Lock
+from ml.loggers import snapshot
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from ml.loggers.kinds import Common, Kind
+    from ml.media.histogram import Histogram
+
+PlainT = TypeVar("PlainT", int, float, str)
+
+
+class Plain(Generic[PlainT]):
+    """A number or a text, as a backend is given it: a callable without arguments."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: PlainT) -> None:
+        self._value = value
+
+    def __call__(self) -> PlainT:
+        return self._value
+
+
+class Lazy:
+    """A media value, as a backend is given it: munged at most once, encoded at most once a format.
+
+    The backend that comes first does the work, on its own thread; the others get
+    the same result, which they must not change.
+
+    Args:
+        kind: What it is.
+        raw: A private copy of what was logged, already cut to what will be shown.
+        options: What was logged beside the value.
+        path: ``<namespace>/<key>``, for messages.
+        origin: ``file.py:line``, for messages.
+    """
+
+    __slots__ = ("_common", "_encoded", "_error", "_lock", "_options", "_raw", "kind", "origin", "path", "size_bytes")
+
+    def __init__(self, kind: "Kind", raw: object, options: object, *, path: str, origin: str, size_bytes: int) -> None:
+        self.kind, self.path, self.origin, self.size_bytes = kind, path, origin, size_bytes
+        self._raw, self._options = raw, options
+        self._common: Common | None = None
+        self._error: LogValueError | None = None
+        self._encoded: dict[str, bytes] = {}
+        self._lock = Lock()
+
+    def __call__(self) -> "Tensor | tuple[Tensor, int]":
+        """Returns the value in the common format, as CPU tensors without a graph.
+
+        Raises:
+            LogValueError: It has none.
+        """
+        common = self._munged()
+        tensor = snapshot.tensor(common.array, scale=common.scale)
+        return (tensor, common.sample_rate) if common.sample_rate is not None else tensor
+
+    def array(self) -> "np.ndarray":
+        """Returns the value as numpy: uint8 for pictures and video, float32 for audio and points."""
+        return self._munged().array
+
+    def encoded(self, form: str) -> bytes:
+        """Returns the bytes of a file: ``"png"`` for images, ``"gif"`` for video, ``"wav"`` for audio."""
+        encoder = self.kind.encoders.get(form)
+        if encoder is None:
+            known = ", ".join(self.kind.encoders) or "none"
+            raise LogValueError(f"a value of kind {self.kind.name} cannot be encoded as {form!r}; it has: {known}")
+        common = self._munged()
+        with self._lock:
+            if form not in self._encoded:
+                self._encoded[form] = encoder(common)
+            return self._encoded[form]
+
+    def histogram(self) -> "Histogram":
+        """Returns the 64 bins of a histogram, and what lies outside of them."""
+        histogram = self._munged().histogram
+        if histogram is None:
+            raise LogValueError(f"a value of kind {self.kind.name} has no histogram")
+        return histogram
+
+    @property
+    def warning(self) -> str:
+        """What a user should know about how the value was munged; empty while it was not."""
+        return self._common.warning if self._common is not None else ""
+
+    @property
+    def written_bytes(self) -> int:
+        """About what a backend writes of it: the largest encoded form, or the array."""
+        if self._encoded:
+            return max(map(len, self._encoded.values()))
+        return self._common.array.nbytes if self._common is not None else self.size_bytes
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of a video."""
+        return self._munged().fps
+
+    @property
+    def sample_rate(self) -> int | None:
+        """Samples per second of a clip; ``None`` for other kinds."""
+        return self._munged().sample_rate
+
+    @property
+    def colors(self) -> "np.ndarray | None":
+        """Colours of a point cloud, uint8 (B, N, 3), or ``None``."""
+        return self._munged().colors
+
+    def _munged(self) -> "Common":
+        with self._lock:
+            if self._error is not None:
+                raise self._error
+            if self._common is None:
+                try:
+                    self._common = self.kind.munge(snapshot.arrived(self._raw), self._options)
+                except LogValueError as error:
+                    self._error = error.located(self.path, self.origin)
+                    raise self._error from error
+                finally:
+                    self._raw = None
+            return self._common
+
+
+Row = tuple["Kind", str, str, object]
+"""``(kind, namespace, key, value)``: what a backend is given of one value."""
+
+PLAIN_BYTES = 120
+"""About what a scalar takes while it waits."""
+
+
+class Batch(NamedTuple):
+    """Rows of one state, and what they count for while they wait, in bytes."""
+
+    state: State
+    rows: list[Row]
+    size_bytes: int
+
+
+class Pending:
+    """What waits for the next write of one backend, oldest first: media apart, as they go first."""
+
+    def __init__(self) -> None:
+        self._batches: list[Batch] = []
+        self.size_bytes = 0
+
+    @property
+    def has_media(self) -> bool:
+        """Whether media wait."""
+        return any(batch.rows[0][0].droppable for batch in self._batches)
+
+    def add(self, state: State, plain: list[Row], media: list[Row]) -> None:
+        """Takes rows of a state."""
+        for row in media:
+            assert isinstance(row[3], Lazy)
+            self._append(Batch(state, [row], row[3].size_bytes))
+        if plain:
+            text_bytes = sum(len(row[3]) for row in plain if isinstance(row[3], str))
+            self._append(Batch(state, plain, PLAIN_BYTES * len(plain) + text_bytes))
+
+    def take(self) -> list[Batch]:
+        """Returns everything, and forgets it."""
+        batches, self._batches = self._batches, []
+        self.size_bytes = 0
+        return batches
+
+    def shrink(self, max_bytes: int) -> list[Batch]:
+        """Drops the oldest media, then the oldest others, until at most ``max_bytes`` are left; returns them."""
+        dropped: list[Batch] = []
+        for only_media in (True, False):
+            kept = []
+            for batch in self._batches:
+                if self.size_bytes > max_bytes and (not only_media or batch.rows[0][0].droppable):
+                    self.size_bytes -= batch.size_bytes
+                    dropped.append(batch)
+                else:
+                    kept.append(batch)
+            self._batches = kept
+        return dropped
+
+    def _append(self, batch: Batch) -> None:
+        self._batches.append(batch)
+        self.size_bytes += batch.size_bytes
+
