@@ -1,1 +1,70 @@
-"""The logging subsystem of a PyTorch training framework."""
+"""The logging subsystem of a PyTorch training framework: it keeps what was logged, and costs next to nothing.
+
+``start_run`` logs any loop; ``open_run`` and ``open_runs`` read back what was written;
+``ml.loggers`` has what components and backends are made of.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ml.core.errors import ClosedError, ConfigError, FormatError, LogValueError, MLError, WriteError
+    from ml.core.run import RunContext
+    from ml.core.state import Phase, State
+    from ml.loggers import BaseLogger, BaseLoggerConfig, LoggerGroup, LoggerStats, MultiLogger, namespace_context
+    from ml.loggers import register_logger
+    from ml.reading import open_run, open_runs
+    from ml.session import Run, start_run
+
+_HOMES = {
+    "ml.core.errors": ("ClosedError", "ConfigError", "FormatError", "LogValueError", "MLError", "WriteError"),
+    "ml.core.run": ("RunContext",),
+    "ml.core.state": ("Phase", "State"),
+    "ml.loggers": (
+        "BaseLogger",
+        "BaseLoggerConfig",
+        "LoggerGroup",
+        "LoggerStats",
+        "MultiLogger",
+        "namespace_context",
+        "register_logger",
+    ),
+    "ml.reading": ("open_run", "open_runs"),
+    "ml.session": ("Run", "start_run"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "BaseLogger",
+    "BaseLoggerConfig",
+    "ClosedError",
+    "ConfigError",
+    "FormatError",
+    "LogValueError",
+    "LoggerGroup",
+    "LoggerStats",
+    "MLError",
+    "MultiLogger",
+    "Phase",
+    "Run",
+    "RunContext",
+    "State",
+    "WriteError",
+    "namespace_context",
+    "open_run",
+    "open_runs",
+    "register_logger",
+    "start_run",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Loads a public name on first use, so that importing one part does not load the others."""
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'ml' has no attribute {name!r}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -9,14 +9,16 @@ import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ml.core.config import BaseConfig, BaseObject
 from ml.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 ObjectT = TypeVar("ObjectT", bound=BaseObject[Any])
 DecoratedT = TypeVar("DecoratedT", bound=type[BaseObject[Any]])
@@ -73,15 +75,16 @@ class Registry(Generic[ObjectT]):
         if name not in self._types and name in self._builtin:
             import_module(self._builtin[name])
         if name not in self._types:
-            for entry in entry_points(group=self.group, name=name):
-                entry.load()
+            for entry in self._entry_points():
+                if entry.name == name:
+                    entry.load()
         if name not in self._types:
             raise ConfigError(f"No {self.kind} is registered as '{name}'. {self._suggestion(name)}")
         return self._types[name]
 
     def names(self) -> list[str]:
         """Returns every name that ``lookup`` would find, sorted."""
-        return sorted({*self._types, *self._builtin, *(entry.name for entry in entry_points(group=self.group))})
+        return sorted({*self._types, *self._builtin, *(entry.name for entry in self._entry_points())})
 
     def name_of(self, cls: type[BaseObject[Any]]) -> str | None:
         """Returns the name that ``cls`` is registered under, or ``None``."""
@@ -116,6 +119,11 @@ class Registry(Generic[ObjectT]):
             raise ConfigError(f"The {self.kind} '{name}' cannot be configured: {str(error).splitlines()[0]}") from error
         assert isinstance(typed, BaseConfig)
         return typed
+
+    def _entry_points(self) -> "EntryPoints":
+        from importlib.metadata import entry_points  # slow to import, and rarely needed
+
+        return entry_points(group=self.group)
 
     def _suggestion(self, name: str) -> str:
         names = self.names()

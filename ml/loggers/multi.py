@@ -282,6 +282,13 @@ class MultiLogger:
         entries = self._entries
         return [entries.popleft() for _ in range(len(entries))]
 
+    def __len__(self) -> int:
+        """How many values wait for the step to end."""
+        return len(self._entries)
+
+    def __bool__(self) -> bool:
+        return True
+
     def after_fork_in_child(self) -> None:
         """Discards from now on: a forked child has no backend to write to."""
         self._entries = _Discarding(self.default_namespace)
