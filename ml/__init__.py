@@ -11,8 +11,15 @@ if TYPE_CHECKING:
     from ml.core.errors import ClosedError, ConfigError, FormatError, LogValueError, MLError, WriteError
     from ml.core.run import RunContext
     from ml.core.state import Phase, State
-    from ml.loggers import BaseLogger, BaseLoggerConfig, LoggerGroup, LoggerStats, MultiLogger, namespace_context
-    from ml.loggers import register_logger
+    from ml.loggers import (
+        BaseLogger,
+        BaseLoggerConfig,
+        LoggerGroup,
+        LoggerStats,
+        MultiLogger,
+        namespace_context,
+        register_logger,
+    )
     from ml.reading import open_run, open_runs
     from ml.session import Run, start_run
 

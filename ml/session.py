@@ -26,7 +26,7 @@ from ml.core.run import RunContext, detect_rank
 from ml.core.state import PHASES, Phase, State
 from ml.io.rundir import RunDirectory, Status, Store, start_run_directory
 from ml.io.worker import close_at_exit, tell_after_fork
-from ml.loggers.base import AnyLogger
+from ml.loggers.base import AnyLogger, BaseLogger
 from ml.loggers.group import LoggerGroup
 from ml.loggers.multi import MultiLogger
 from ml.loggers.reduce import Reduce
@@ -225,11 +225,10 @@ class Run:
 
 
 def _build(spec: LoggerSpec) -> AnyLogger:
-    if isinstance(spec, str):
-        return LOGGERS.build({"name": spec})
-    if isinstance(spec, (BaseConfig, Mapping)):
-        return LOGGERS.build(spec)
-    return spec
+    if isinstance(spec, BaseLogger):
+        return spec
+    built: AnyLogger = LOGGERS.build({"name": spec} if isinstance(spec, str) else spec)
+    return built
 
 
 def _state(state: State | Mapping[str, object] | None) -> State:

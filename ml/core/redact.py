@@ -31,6 +31,7 @@ _STRONG = re.compile(r"passw(or)?d|passphrase|secret|credential|apikey|privateke
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _AUTH = {"auth", "oauth", "authentication", "authorization", "bearer", "cookie", "jwt", "pat", "pwd"}
 _KEYS = {"access", "account", "api", "encryption", "license", "master", "private", "service", "signing", "ssh"}
+_PASSES = {"backward", "forward", "high", "low", "band", "one", "single", "test", "train", "two", "valid"}
 _MODEL_TOKENS = {
     *("bos", "class", "cls", "decoder", "end", "eos", "extra", "image", "latent", "mask", "new", "next", "pad"),
     *("patch", "per", "prefix", "prompt", "register", "sep", "special", "start", "stop", "text", "unk", "word"),
@@ -84,6 +85,7 @@ def is_secret(name: str, value: object) -> bool:
     return any(
         word in _AUTH
         or (word == "key" and before in _KEYS)
+        or (word == "pass" and before and before not in _PASSES)
         or (word == "token" and before not in _MODEL_TOKENS and not _ABOUT.intersection(words))
         or (word == "tokens" and before in _AUTH | _KEYS)
         for before, word in pairs

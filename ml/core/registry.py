@@ -27,7 +27,7 @@ DecoratedT = TypeVar("DecoratedT", bound=type[BaseObject[Any]])
 class Registered(NamedTuple, Generic[ObjectT]):
     """A type, and the configuration that it is built from."""
 
-    type: type[ObjectT]
+    cls: type[ObjectT]
     config: type[BaseConfig]
 
 
@@ -52,14 +52,14 @@ class Registry(Generic[ObjectT]):
         Raises:
             ConfigError: The name is taken by another class, or ``config`` is no BaseConfig.
         """
-        if not (isinstance(config, type) and issubclass(config, BaseConfig) and dataclasses.is_dataclass(config)):
+        if not dataclasses.is_dataclass(config):
             raise ConfigError(f"The {self.kind} '{name}' needs a dataclass derived from BaseConfig, got {config!r}.")
 
         def decorate(cls: DecoratedT) -> DecoratedT:
             known = self._types.get(name)
-            if known is not None and _identity(known.type) != _identity(cls):
+            if known is not None and _identity(known.cls) != _identity(cls):
                 raise ConfigError(
-                    f"Two {self.kind}s are called '{name}': {_identity(known.type)} and {_identity(cls)}. Rename one."
+                    f"Two {self.kind}s are called '{name}': {_identity(known.cls)} and {_identity(cls)}. Rename one."
                 )
             self._types[name] = Registered(cls, config)  # type: ignore[arg-type]  # a decorator keeps the exact class
             return cls
@@ -88,7 +88,7 @@ class Registry(Generic[ObjectT]):
 
     def name_of(self, cls: type[BaseObject[Any]]) -> str | None:
         """Returns the name that ``cls`` is registered under, or ``None``."""
-        return next((name for name, known in self._types.items() if known.type is cls), None)
+        return next((name for name, known in self._types.items() if known.cls is cls), None)
 
     def build(self, config: BaseConfig | DictConfig | Mapping[str, object]) -> ObjectT:
         """Builds the object that ``config.name`` stands for.
@@ -103,7 +103,7 @@ class Registry(Generic[ObjectT]):
         if not isinstance(name, str) or name == "???":
             raise ConfigError(f"A {self.kind} needs a name: one of {', '.join(self.names())}.")
         registered = self.lookup(name)
-        return registered.type(config if isinstance(config, BaseConfig) else self._typed(name, config))
+        return registered.cls(config if isinstance(config, BaseConfig) else self._typed(name, config))
 
     def _typed(self, name: str, config: DictConfig | Mapping[str, object]) -> BaseConfig:
         schema = self.lookup(name).config
@@ -112,7 +112,9 @@ class Registry(Generic[ObjectT]):
             if key not in fields:
                 close = difflib.get_close_matches(str(key), fields, n=1)
                 hint = f"Did you mean '{close[0]}'? " if close else ""
-                raise ConfigError(f"The {self.kind} '{name}' has no setting '{key}'. {hint}Valid: {', '.join(fields)}.")
+                raise ConfigError(
+                    f"The {self.kind} '{name}' has no setting {str(key)!r}. {hint}Valid: {', '.join(fields)}."
+                )
         try:
             typed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), config))
         except OmegaConfBaseException as error:

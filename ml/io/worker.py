@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from threading import Event
 from threading import RLock as Lock
 from typing import Generic, Protocol, TypeVar
@@ -276,7 +277,7 @@ class Worker(Generic[T]):
                     break
                 self._running = run = self._take_run() if self._runs and self._is_time() else []
             if run:
-                delay_s = self._call(lambda run=run: self._handle([entry.item for entry in run]))
+                delay_s = self._call(partial(self._handle, [entry.item for entry in run]))
                 with self._changed:
                     self._settle(run, delay_s)
                 self.breathe()

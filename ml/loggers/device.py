@@ -55,11 +55,11 @@ class DeviceScalar(NamedTuple):
     """One number of a step's batch that is on its way."""
 
     batch: "_Batch"
-    index: int
+    place: int
 
     def arrived(self) -> float:
         """Waits for the batch, and returns the number."""
-        return float(self.batch.numbers()[self.index])
+        return float(self.batch.numbers()[self.place])
 
 
 class _Batch:

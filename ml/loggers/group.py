@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from ml.core.errors import ConfigError, LogValueError
 from ml.core.redact import Redactor
@@ -23,45 +23,19 @@ from ml.core.run import RunContext
 from ml.core.state import Phase, State
 from ml.io.worker import Lock, close_at_exit, tell_after_fork
 from ml.loggers.base import AnyLogger
+from ml.loggers.compute import ComputeError, compute_contribution, compute_value, origin_of, reduce_of
 from ml.loggers.delivery import Delivery, Ident
 from ml.loggers.off import OffLogger
-from ml.loggers.reduce import REDUCES, Reduce, ReduceOptions
+from ml.loggers.reduce import Reduce
 from ml.loggers.report import OnError, Reporter
+from ml.loggers.route import Route
 from ml.loggers.runner import InPlace, Task
-from ml.loggers.snapshot import CollectiveError, Snapshots, copy_bytes, version
+from ml.loggers.snapshot import Snapshots
 from ml.loggers.stats import Failed, LoggerStats
-from ml.loggers.values import Lazy, Row
+from ml.loggers.values import Row
 
 if TYPE_CHECKING:
-    from ml.loggers.multi import Entry, Held, MultiLogger
-
-
-class Route:
-    """Who gets the values of one series. ``limited`` counts those that no one needed, until they are told."""
-
-    __slots__ = ("limited", "path", "problem", "receivers", "refusals")
-
-    def __init__(self, ident: Ident, deliveries: list[Delivery]) -> None:
-        kind, namespace, key = ident
-        self.path = f"{namespace}/{key}" if namespace else key
-        self.problem = _problem(namespace, key)
-        refusals = [(delivery, delivery.refusal(kind, self.path)) for delivery in deliveries]
-        self.receivers = [delivery for delivery, refusal in refusals if refusal is None]
-        self.refusals = [(delivery, refusal) for delivery, refusal in refusals if refusal is not None]
-        self.limited = 0
-
-    def tell_limited(self) -> None:
-        """Counts what was not needed."""
-        count, self.limited = self.limited, 0
-        if count:
-            for delivery in self.receivers:
-                delivery.tally.skip("rate_limited", count)
-            self.tell_refused(count)
-
-    def tell_refused(self, count: int = 1) -> None:
-        """Counts values at the backends that never get them."""
-        for delivery, refusal in self.refusals:
-            delivery.tally.skip(refusal, count)
+    from ml.loggers.multi import Entry, MultiLogger
 
 
 class LoggerGroup:
@@ -146,8 +120,7 @@ class LoggerGroup:
         Args:
             config: A ``DictConfig``, a mapping, or a configuration dataclass.
         """
-        redacted = self._redactor.redact_config(config)
-        typed = redacted if isinstance(redacted, DictConfig) else OmegaConf.create(redacted)
+        typed = self._redactor.redact_config(config)
         with self._lock:
             self._reporter.raise_first()
             for delivery in self._deliveries:
@@ -306,24 +279,29 @@ class LoggerGroup:
 
     def _wanted(self, component: "MultiLogger", phase: Phase) -> "list[Entry]":
         """Returns what the component logged, less what was overwritten and what every backend has already."""
-        entries = component.take()
-        latest = {entry[0]: entry for entry in entries}
-        if len(latest) < len(entries):
+        settled = self._settled
+        step = object()
+        wanted = []
+        overwritten = 0
+        for entry in component.take():
+            route = settled.get(entry[0])
+            if route is None or entry[2] is not None:
+                wanted.append(entry)
+            elif route.step is step:
+                overwritten += 1
+            else:
+                route.step = step
+                route.limited += 1
+        latest = {entry[0]: entry for entry in wanted}
+        if len(latest) < len(wanted):
             kept = [
                 entry
-                for entry in entries
-                if latest[entry[0]] is entry or not entry[0][0].limited or _reduce_of(entry, phase) is not None
+                for entry in wanted
+                if latest[entry[0]] is entry or not entry[0][0].limited or reduce_of(entry, phase) is not None
             ]
-            component.overwritten += len(entries) - len(kept)
-            entries = kept
-        settled = self._settled
-        wanted = []
-        for entry in entries:
-            route = settled.get(entry[0])
-            if route is None or type(entry[2]) is ReduceOptions:
-                wanted.append(entry)
-            else:
-                route.limited += 1
+            overwritten += len(wanted) - len(kept)
+            wanted = kept
+        component.overwritten += overwritten
         return wanted
 
     def _offer(self, entry: "Entry", state: State) -> None:
@@ -337,72 +315,42 @@ class LoggerGroup:
         if route.problem is not None:
             self._fail(route.receivers, "value", route.problem, entry, route)
             return
-        reduce = _reduce_of(entry, state.phase)
-        if reduce is not None:
-            self._reduce(entry, reduce, route, state)
-            return
         kind = ident[0]
+        if kind.reducible and (entry[2] is not None or state.phase != "train"):
+            reduce = reduce_of(entry, state.phase)
+            if reduce is not None:
+                self._reduce(entry, reduce, route, state)
+                return
         takers = route.receivers
         if kind.limited:
             takers = [delivery for delivery in takers if delivery.keep(ident, state.phase)]
             if not takers:
-                self._settled[ident] = route
+                if entry[2] is None:
+                    self._settled[ident] = route
                 return
         if kind.droppable:
             takers = [delivery for delivery in takers if not self._refused_media(delivery)]
         if not takers:
             return
         try:
-            value = self._compute(entry)
-            value = kind.select(self._snapshots, value, entry[2])
-            if kind.droppable:
-                value = self._lazy(entry, route.path, value)
-        except _Failure as failure:
+            row: Row = (*ident, compute_value(entry, route.path, self._snapshots))
+        except ComputeError as failure:
             self._fail(takers, failure.reason, failure.error, entry, route)
-        except CollectiveError as error:
-            self._fail(takers, "collective", error, entry, route)
-        except Exception as error:
-            self._fail(takers, "value", error, entry, route)
         else:
-            row: Row = (kind, ident[1], ident[2], value)
             for delivery in takers:
                 delivery.give(row)
 
     def _reduce(self, entry: "Entry", reduce: Reduce, route: Route, state: State) -> None:
+        """Has a value computed and added to the windows that reduce it."""
         if not route.receivers:
             return
-        weight = entry[2].weight if isinstance(entry[2], ReduceOptions) else 1.0
         try:
-            if reduce not in REDUCES:
-                raise LogValueError(f"reduce is one of {', '.join(REDUCES)}, got {reduce!r}")
-            if not weight >= 0:
-                raise LogValueError(f"a weight is 0 or more, got {weight!r}")
-            number = self._snapshots.number(self._compute(entry))
-        except _Failure as failure:
+            number, weight = compute_contribution(entry, reduce, self._snapshots)
+        except ComputeError as failure:
             self._fail(route.receivers, failure.reason, failure.error, entry, route)
-        except Exception as error:
-            self._fail(route.receivers, "value", error, entry, route)
         else:
             for delivery in route.receivers:
                 delivery.reduce(entry[0], reduce, number, weight, state)
-
-    def _compute(self, entry: "Entry") -> object:
-        _, value, _, held = entry
-        if held is not None and held.version is not None and held.version != version(value):
-            raise _Failure("mutated", LogValueError("it was changed in place before the step ended", _CLONE))
-        if not callable(value):
-            return value
-        try:
-            return self._snapshots.compute(value)
-        except CollectiveError as error:
-            raise _Failure("collective", error) from error
-        except Exception as error:
-            raise _Failure("callable", error) from error
-
-    def _lazy(self, entry: "Entry", path: str, copied: object) -> Lazy:
-        return Lazy(
-            entry[0][0], copied, entry[2], path=path, origin=_origin(entry), size_bytes=copy_bytes(copied)
-        )
 
     def _refused_media(self, delivery: Delivery) -> bool:
         reason = delivery.media_refusal()
@@ -410,53 +358,14 @@ class LoggerGroup:
             delivery.tally.refuse(reason, 1)
         return reason is not None
 
-    def _fail(
-        self, takers: list[Delivery], reason: Failed, error: BaseException, entry: "Entry", route: Route
-    ) -> None:
+    def _fail(self, takers: list[Delivery], reason: Failed, error: BaseException, entry: "Entry", route: Route) -> None:
         for delivery in takers:
             delivery.tally.accept(1)
             delivery.tally.fail(reason)
-        origin = _origin(entry)
+        origin = origin_of(entry)
         if isinstance(error, LogValueError):
             located = error.located(route.path, origin)
             self._reporter.report("values", str(located), located, about=route.path)
         else:
             text = f"Cannot log '{route.path}': its value raised {type(error).__name__}: {error}. (Logged at {origin}.)"
             self._reporter.report("values", text, error, about=route.path)
-
-
-_CLONE = "Log a callable, or a copy: .clone()."
-
-
-class _Failure(Exception):
-    """A value could not be had, for this reason."""
-
-    def __init__(self, reason: Failed, error: Exception) -> None:
-        super().__init__(reason)
-        self.reason, self.error = reason, error
-
-
-def _reduce_of(entry: "Entry", phase: Phase) -> Reduce | None:
-    """Returns how a value is reduced over its window; ``None``: not at all."""
-    if not entry[0][0].reducible:
-        return None
-    asked = entry[2].reduce if isinstance(entry[2], ReduceOptions) else None
-    if phase == "train":
-        return None if asked == "last" else asked
-    return asked or "mean"
-
-
-def _origin(entry: "Entry") -> str:
-    """Returns ``file.py:line`` of the callable, or of the line that logged the value."""
-    value, held = entry[1], entry[3]
-    code = getattr(value, "__code__", None)
-    text = f"{code.co_filename}:{code.co_firstlineno}" if code is not None else held.origin if held is not None else ""
-    return os.path.basename(text)
-
-
-def _problem(namespace: object, key: object) -> LogValueError | None:
-    if not isinstance(key, str) or not key:
-        return LogValueError(f"a key is a text that is not empty, got {key!r}")
-    if not isinstance(namespace, str) or "/" in namespace:
-        return LogValueError(f"a namespace is a text without '/', got {namespace!r}", "Put the '/' into the key.")
-    return None

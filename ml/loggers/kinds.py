@@ -10,15 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from ml.core.errors import LogValueError
 from ml.loggers import device
-from ml.loggers.snapshot import MAX_BYTES, Snapshots, take
+from ml.loggers.snapshot import MAX_BYTES, Snapshots, is_tensor, take
 from ml.media.arrays import as_array, evenly_spaced
+from ml.media.points import point_axis, point_indices
 from ml.media.video import frame_indices
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ml.media.histogram import Histogram
 
 DEFAULT_FPS = 10.0
@@ -138,10 +139,14 @@ def _select_image(snapshots: Snapshots, value: object, options: ImageOptions | G
         if not hasattr(pictures, "__len__") or len(pictures) == 0:
             raise LogValueError("a batch of pictures is empty or no batch", "Log at least one, or use log_image.")
         if texts is not None and len(texts) != len(pictures):
-            raise LogValueError(f"there are {len(texts)} texts for {len(pictures)} pictures", "Give one text a picture.")
-        indices = evenly_spaced(len(pictures), options.max_images)
-        pictures = take(pictures, indices)
-        texts = None if texts is None else [str(texts[index]) for index in indices]
+            raise LogValueError(
+                f"there are {len(texts)} texts for {len(pictures)} pictures", "Give one text a picture."
+            )
+        if len(pictures) > options.max_images:
+            indices = evenly_spaced(len(pictures), options.max_images)
+            pictures = take(pictures, indices)
+            texts = None if texts is None else [texts[index] for index in indices]
+        texts = None if texts is None else [str(text) for text in texts]
         return snapshots.copy([pictures, texts, None, None])
     return snapshots.copy([pictures, None if texts is None else str(texts), options.boxes, options.scores])
 
@@ -183,9 +188,10 @@ def _munge_image(copied: list[Any], options: ImageOptions | GridOptions) -> Comm
 
 def _select_audio(snapshots: Snapshots, value: object, options: AudioOptions) -> object:
     # More than two channels are no picture that a player has: the first one is shown.
-    shape = getattr(value, "shape", ())
-    if len(shape) == 2 and min(shape) > 2:
-        value = value[0] if shape[0] <= shape[1] else value[:, 0]  # type: ignore[index]
+    if isinstance(value, np.ndarray) or is_tensor(value):
+        samples: Any = value
+        if samples.ndim == 2 and min(samples.shape) > 2:
+            value = samples[0] if samples.shape[0] <= samples.shape[1] else samples[:, 0]
     return snapshots.copy(value)
 
 
@@ -195,7 +201,11 @@ def _munge_audio(copied: object, options: AudioOptions) -> Common:
     if not options.sample_rate > 0:
         raise LogValueError(f"a sample rate is above 0 Hz, got {options.sample_rate!r}")
     samples = as_array(copied)
-    loud = "samples lie beyond -1 ... 1; each such clip is scaled to its peak." if audio.exceeds_full_scale(samples) else ""
+    loud = (
+        "samples lie beyond -1 ... 1; each such clip is scaled to its peak."
+        if audio.exceeds_full_scale(samples)
+        else ""
+    )
     return Common(audio.standardize_audio(samples), sample_rate=int(options.sample_rate), warning=loud)
 
 
@@ -204,7 +214,7 @@ def _select_video(snapshots: Snapshots, value: object, options: VideoOptions) ->
         raise LogValueError("a video has no frames", "Log at least one frame, shape (T, C, H, W).")
     count = len(value)
     indices = frame_indices(count, fps=options.fps, length=options.length, max_frames=options.max_frames)
-    return [snapshots.copy(take(value, indices)), count]
+    return [snapshots.copy(value if indices == list(range(count)) else take(value, indices)), count]
 
 
 def _munge_video(copied: list[Any], options: VideoOptions) -> Common:
@@ -231,7 +241,16 @@ def _munge_histogram(copied: list[Any], options: object) -> Common:
 
 
 def _select_points(snapshots: Snapshots, value: object, options: PointOptions) -> object:
-    return snapshots.copy([value, options.colors])
+    cloud: Any = value if is_tensor(value) else as_array(value)
+    colors: Any = options.colors if options.colors is None or is_tensor(options.colors) else as_array(options.colors)
+    axis = point_axis(tuple(cloud.shape))
+    count = cloud.shape[axis] if cloud.ndim else 0
+    if count > options.max_points:
+        indices = point_indices(count, options.max_points).tolist()
+        cloud = take(cloud, indices, axis)
+        if colors is not None:
+            colors = take(colors, indices, point_axis(tuple(colors.shape)))
+    return snapshots.copy([cloud, colors])
 
 
 def _munge_points(copied: list[Any], options: PointOptions) -> Common:
@@ -275,6 +294,8 @@ IMAGE = Kind("image", "log_image", "images", _select_image, _munge_image, encode
 AUDIO = Kind("audio", "log_audio", "audios", _select_audio, _munge_audio, encoders={"wav": _wav})
 VIDEO = Kind("video", "log_video", "videos", _select_video, _munge_video, encoders={"gif": _gif})
 HISTOGRAM = Kind("histogram", "log_histogram", "histograms", _select_histogram, _munge_histogram)
-POINT_CLOUD = Kind("point_cloud", "log_point_cloud", "point_clouds", _select_points, _munge_points, encoders={"ply": _ply})
+POINT_CLOUD = Kind(
+    "point_cloud", "log_point_cloud", "point_clouds", _select_points, _munge_points, encoders={"ply": _ply}
+)
 
 KINDS = (SCALAR, STRING, IMAGE, AUDIO, VIDEO, HISTOGRAM, POINT_CLOUD)

@@ -72,5 +72,7 @@ class MemoryLogger(BaseLogger[BaseLoggerConfig]):
         try:
             from pandas import DataFrame
         except ImportError as error:
-            raise ConfigError("to_pandas needs pandas, of the extra 'train': pip install 'ml-logbook[train]'.") from error
+            raise ConfigError(
+                "to_pandas needs pandas, of the extra 'train': pip install 'ml-logbook[train]'."
+            ) from error
         return DataFrame(self.entries, columns=list(MemoryEntry._fields))

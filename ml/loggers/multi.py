@@ -162,9 +162,7 @@ class MultiLogger:
 
         ``max_line_length`` is in characters; by default lines fit the picture.
         """
-        options = kinds.ImageOptions(
-            keep_resolution, labeled=True, max_line_length=max_line_length, centered=centered
-        )
+        options = kinds.ImageOptions(keep_resolution, labeled=True, max_line_length=max_line_length, centered=centered)
         self._add(kinds.IMAGE, key, value, namespace, options)
 
     def log_images(
@@ -280,7 +278,8 @@ class MultiLogger:
     def take(self) -> list[Entry]:
         """Returns what was logged since the last call, in order, and forgets it."""
         entries = self._entries
-        return [entries.popleft() for _ in range(len(entries))]
+        take = entries.popleft
+        return [take() for _ in range(len(entries))]
 
     def __len__(self) -> int:
         """How many values wait for the step to end."""

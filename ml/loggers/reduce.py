@@ -5,14 +5,14 @@ CPU the sums are Python floats, 64 bits wide. NaN makes mean, sum, min and max N
 """
 
 import math
-from typing import TYPE_CHECKING, Literal, NamedTuple, Union, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from ml.core.state import State
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Number = Union[int, float, "Tensor"]
+    Number = int | float | Tensor
 
 Reduce = Literal["last", "mean", "sum", "min", "max"]
 REDUCES: tuple[Reduce, ...] = get_args(Reduce)

@@ -119,6 +119,6 @@ class Reporter:
 
 def _trace(error: BaseException | None) -> str:
     """Returns the traceback, where it says more than the message."""
-    if error is None or isinstance(error, MLError) and error.__cause__ is None:
+    if error is None or (isinstance(error, MLError) and error.__cause__ is None):
         return ""
     return "".join(traceback.format_exception(error))

@@ -143,7 +143,9 @@ class Runner:
             try:
                 step()
             except BaseException as error:
-                self._reporter.report(self._backend.id, f"'{self._backend.id}' failed to {step.__name__}: {error}", error)
+                self._reporter.report(
+                    self._backend.id, f"'{self._backend.id}' failed to {step.__name__}: {error}", error
+                )
 
     def _log(self, batch: Batch, failed: list[tuple[Row, Failed, BaseException]], written: list[Lazy]) -> None:
         state, methods = batch.state, self._methods

@@ -8,11 +8,11 @@ thread starts the copy and never waits for it; ``arrived`` does, on the backend'
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from numbers import Number
 from types import ModuleType
-from typing import TYPE_CHECKING, ContextManager, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from ml.loggers.device import DeviceScalars, DeviceTensor, device_histogram
 from ml.media.arrays import as_array
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from ml.loggers.device import DeviceScalar
@@ -35,14 +34,15 @@ class CollectiveError(LogValueError):
 
 
 def torch_module() -> ModuleType | None:
-    """Returns torch if the program has loaded it."""
-    return sys.modules.get("torch")
+    """Returns torch if the program has loaded it, to its end: another thread may be about to."""
+    torch = sys.modules.get("torch")
+    return torch if hasattr(torch, "no_grad") and hasattr(torch, "nn") else None
 
 
 def is_tensor(value: object) -> bool:
     """Whether ``value`` is a torch tensor."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, torch.Tensor)
+    tensor_type = getattr(sys.modules.get("torch"), "Tensor", None)
+    return tensor_type is not None and isinstance(value, tensor_type)
 
 
 def version(value: object) -> object:
@@ -111,7 +111,7 @@ class Snapshots:
         if isinstance(value, complex):
             _refuse_complex()
         if isinstance(value, Number) or hasattr(value, "__float__"):
-            return float(value)  # type: ignore[arg-type]
+            return float(value)
         raise LogValueError(f"a scalar is a number, got {_described(value)}", "Log text with log_string.")
 
     def number(self, value: object) -> "int | float | Tensor":
@@ -150,6 +150,7 @@ class Snapshots:
             On the CPU at most 10^6 elements, evenly strided, how many they stand for, and
             False; on an accelerator the finished bins on their way, and True.
         """
+        flat: Tensor | np.ndarray
         if is_tensor(value):
             flat = _dense(value).reshape(-1)  # type: ignore[arg-type]
             if flat.device.type != "cpu" and flat.numel():
@@ -209,15 +210,16 @@ def arrived(copied: object) -> object:
     return copied
 
 
-def take(value: object, indices: Sequence[int]) -> object:
-    """Returns these elements along the first axis, where they lie."""
-    if len(indices) == len(value):  # type: ignore[arg-type]
-        return value
+def take(value: object, indices: Sequence[int], axis: int = 0) -> object:
+    """Returns these elements along an axis, where they lie."""
     if isinstance(value, np.ndarray):
-        return value[list(indices)]
+        return np.take(value, indices, axis)
     if is_tensor(value):
-        # Views and one kernel: an index list would be copied to the device, which may wait for it.
-        return torch_module().stack([value[index] for index in indices])  # type: ignore[union-attr,index]
+        found: Tensor = value  # type: ignore[assignment]
+        places = torch_module().as_tensor(indices, dtype=torch_module().int64)  # type: ignore[union-attr]
+        if found.device.type != "cpu":
+            places = places.pin_memory().to(found.device, non_blocking=True)
+        return found.index_select(axis, places)
     return [value[index] for index in indices]  # type: ignore[index]
 
 
@@ -256,7 +258,9 @@ def _dense(tensor: "Tensor") -> "Tensor":
     if tensor.layout != torch.strided:
         size_bytes = tensor.numel() * tensor.element_size()
         if size_bytes > MAX_BYTES:
-            raise LogValueError(f"a sparse tensor of {size_bytes / 2**20:.0f} MiB when dense is too large", "Log a part.")
+            raise LogValueError(
+                f"a sparse tensor of {size_bytes / 2**20:.0f} MiB when dense is too large", "Log a part."
+            )
         tensor = tensor.to_dense()
     if tensor.is_quantized:
         tensor = tensor.dequantize()
@@ -285,10 +289,10 @@ def _described(value: object) -> str:
 
 
 @cache
-def _guard() -> Callable[[], ContextManager[object]]:
+def _guard() -> Callable[[], AbstractContextManager[object]]:
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    class RefuseCollectives(TorchDispatchMode):  # type: ignore[misc]  # torch does not type it
+    class RefuseCollectives(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Stops every collective operator before it starts, wherever it is called from."""
 
         def __torch_dispatch__(

@@ -5,7 +5,7 @@ is the tuple ``(namespace, key, value)``. Media are few and large; each is one
 ``Lazy``, shared by every backend that gets it.
 """
 
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, Union
+from typing import TYPE_CHECKING, NamedTuple
 
 from ml.core.errors import LogValueError
 from ml.core.state import State
@@ -19,18 +19,16 @@ if TYPE_CHECKING:
     from ml.loggers.kinds import Common, Kind
     from ml.media.histogram import Histogram
 
-PlainT = TypeVar("PlainT", int, float, str)
 
-
-class Plain(Generic[PlainT]):
+class Plain:
     """A number or a text, as a backend is given it: a callable without arguments."""
 
     __slots__ = ("_value",)
 
-    def __init__(self, value: PlainT) -> None:
+    def __init__(self, value: object) -> None:
         self._value = value
 
-    def __call__(self) -> PlainT:
+    def __call__(self) -> object:
         return self._value
 
 
@@ -123,6 +121,7 @@ class Lazy:
             if self._error is not None:
                 raise self._error
             if self._common is None:
+                assert self.kind.munge is not None, "a media kind has a common format"
                 try:
                     self._common = self.kind.munge(snapshot.arrived(self._raw), self._options)
                 except LogValueError as error:
@@ -192,4 +191,3 @@ class Pending:
     def _append(self, batch: Batch) -> None:
         self._batches.append(batch)
         self.size_bytes += batch.size_bytes
-

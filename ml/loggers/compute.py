@@ -1,0 +1,95 @@
+"""Makes a value out of what was logged: calls it, selects, copies, and says whose fault it was when it cannot."""
+
+import os
+from typing import TYPE_CHECKING
+
+from ml.core.errors import LogValueError
+from ml.core.state import Phase
+from ml.loggers.reduce import REDUCES, Reduce, ReduceOptions
+from ml.loggers.snapshot import CollectiveError, Snapshots, copy_bytes, version
+from ml.loggers.stats import Failed
+from ml.loggers.values import Lazy
+
+if TYPE_CHECKING:
+    from ml.loggers.multi import Entry
+    from ml.loggers.reduce import Number
+
+
+class ComputeError(Exception):
+    """A value could not be had; ``reason`` is the name that it is counted under."""
+
+    def __init__(self, reason: Failed, error: Exception) -> None:
+        super().__init__(reason)
+        self.reason, self.error = reason, error
+
+
+def compute_value(entry: "Entry", path: str, snapshots: Snapshots) -> object:
+    """Returns the number, text or ``Lazy`` of what was logged.
+
+    Raises:
+        ComputeError: There is none.
+    """
+    (kind, _, _), _, options, _ = entry
+    value = _called(entry, snapshots)
+    try:
+        selected = kind.select(snapshots, value, options)
+        if kind.droppable:
+            size_bytes = copy_bytes(selected)
+            return Lazy(kind, selected, options, path=path, origin=origin_of(entry), size_bytes=size_bytes)
+        return selected
+    except Exception as error:
+        raise ComputeError("value", error) from error
+
+
+def compute_contribution(entry: "Entry", reduce: Reduce, snapshots: Snapshots) -> "tuple[Number, float]":
+    """Returns the number that was logged, to be accumulated, and its weight.
+
+    Raises:
+        ComputeError: There is none.
+    """
+    options = entry[2]
+    weight = options.weight if isinstance(options, ReduceOptions) else 1.0
+    try:
+        if reduce not in REDUCES:
+            raise LogValueError(f"reduce is one of {', '.join(REDUCES)}, got {reduce!r}")
+        if not weight >= 0:
+            raise LogValueError(f"a weight is 0 or more, got {weight!r}")
+        return snapshots.number(_called(entry, snapshots)), weight
+    except ComputeError:
+        raise
+    except Exception as error:
+        raise ComputeError("value", error) from error
+
+
+def reduce_of(entry: "Entry", phase: Phase) -> Reduce | None:
+    """Returns how a value is reduced over its window; ``None``: not at all."""
+    if not entry[0][0].reducible:
+        return None
+    asked = entry[2].reduce if isinstance(entry[2], ReduceOptions) else None
+    if phase == "train":
+        return None if asked == "last" else asked
+    return asked or "mean"
+
+
+def origin_of(entry: "Entry") -> str:
+    """Returns ``file.py:line`` of the callable, or of the line that logged the value."""
+    value, held = entry[1], entry[3]
+    code = getattr(value, "__code__", None)
+    if code is not None:
+        return f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}"
+    return os.path.basename(held.origin) if held is not None else ""
+
+
+def _called(entry: "Entry", snapshots: Snapshots) -> object:
+    _, value, _, held = entry
+    if held is not None and held.version is not None and held.version != version(value):
+        fix = "Log a callable, or a copy: .clone()."
+        raise ComputeError("mutated", LogValueError("it was changed in place before the step ended", fix))
+    if not callable(value):
+        return value
+    try:
+        return snapshots.compute(value)
+    except CollectiveError as error:
+        raise ComputeError("collective", error) from error
+    except Exception as error:
+        raise ComputeError("callable", error) from error

@@ -1,0 +1,202 @@
+"""The event files that TensorBoard reads: their names, their records, and the event that is written most.
+
+A file is a sequence of records, each framed by its length and two checksums::
+
+    length      uint64, little endian
+    checksum    uint32, of the eight bytes before
+    event       a serialized ``tensorboard.Event``
+    checksum    uint32, of the event
+
+Scalars are by far the most frequent values, so the event that holds them is put
+together here from cached bytes, 0.3 us a scalar; the protocol buffer classes
+take 0.8. Everything else is built with those, in ``tensorboard_events.py``.
+"""
+
+import os
+import re
+import secrets
+import struct
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import google_crc32c
+
+from ml.core.errors import WriteError
+from ml.core.run import RunContext
+from ml.core.state import State
+from ml.io.files import AppendFile
+
+_MASK_DELTA = 0xA282EAD8
+_pack_uint64 = struct.Struct("<Q").pack
+_pack_uint32 = struct.Struct("<I").pack
+_pack_double = struct.Struct("<d").pack
+
+# Field numbers and wire types of tensorboard's event.proto and summary.proto.
+_EVENT_WALL_TIME, _EVENT_STEP, _EVENT_SUMMARY = b"\x09", b"\x10", b"\x2a"
+_SUMMARY_VALUE, _VALUE_TAG, _VALUE_SIMPLE_VALUE = b"\x0a", b"\x0a", b"\x15"
+
+
+def record(event: bytes) -> bytes:
+    """Returns ``event`` framed by its length and its checksums."""
+    length = _pack_uint64(len(event))
+    return b"".join((length, _masked_crc(length), event, _masked_crc(event)))
+
+
+def scalar_head(tag: str) -> bytes:
+    """Returns the bytes of a scalar value but for the number, which follows as a little-endian float32."""
+    name = tag.encode("utf-8")
+    head = _VALUE_TAG + _varint(len(name)) + name + _VALUE_SIMPLE_VALUE
+    return _SUMMARY_VALUE + _varint(len(head) + 4) + head
+
+
+def scalars_event(state: State, values: Iterable[bytes]) -> bytes:
+    """Returns the one event that holds all scalars of ``state``; each value is a head and its number."""
+    summary = b"".join(values)
+    return b"".join(
+        (
+            _EVENT_WALL_TIME,
+            _pack_double(state.time_s),
+            _EVENT_STEP,
+            _varint(state.num_steps & 0xFFFFFFFFFFFFFFFF),
+            _EVENT_SUMMARY,
+            _varint(len(summary)),
+            summary,
+        )
+    )
+
+
+class EventFile:
+    """One event file of this attempt. It is made when the first records are appended, and never one of another.
+
+    Args:
+        directory: Where it goes; made if it is missing.
+        context: Names the attempt and the rank; its wall clock names the time.
+        opening: Records that the file begins with.
+    """
+
+    def __init__(self, directory: Path, context: RunContext, opening: Sequence[bytes]) -> None:
+        self._directory, self._context = directory, context
+        self._opening = b"".join(opening)
+        self._file: AppendFile | None = None
+
+    def append(self, records: Iterable[bytes]) -> None:
+        """Appends all of ``records`` in one piece, or raises and has appended none.
+
+        Raises:
+            OSError, WriteError: Nothing was written; it can be tried again.
+        """
+        if self._file is None:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._file = AppendFile(self._directory / file_name(self._directory, self._context), exclusive=True)
+        self._file.append(b"".join((self._opening, *records)))
+        self._opening = b""
+
+    def sync(self) -> None:
+        """Returns when everything appended is durable.
+
+        Raises:
+            WriteError: It cannot be made durable.
+        """
+        if self._file is not None:
+            self._file.sync()
+
+    def close(self) -> None:
+        """Makes everything appended durable, and closes the file.
+
+        Raises:
+            WriteError: It cannot be made durable.
+        """
+        if self._file is not None:
+            self._file.close()
+
+
+class EventFiles:
+    """The event files of one attempt, appended to together."""
+
+    def __init__(self) -> None:
+        self._files: list[EventFile] = []
+        self._half_written: set[bytes] = set()
+
+    def add(self, file: EventFile) -> EventFile:
+        """Returns ``file``, which now is one of these."""
+        self._files.append(file)
+        return file
+
+    def append(self, records: Iterable[tuple[EventFile, bytes]]) -> None:
+        """Appends all of ``records``, those of one file in one piece.
+
+        What one file took before another failed is remembered, so that the same
+        records can be given again: nothing is written twice.
+
+        Raises:
+            OSError, WriteError: Not all was written; all of it can be given again.
+        """
+        by_file: dict[EventFile, list[bytes]] = {}
+        for file, framed in records:
+            if not self._half_written or framed not in self._half_written:
+                by_file.setdefault(file, []).append(framed)
+        taken: list[bytes] = []
+        try:
+            for file, missing in by_file.items():
+                file.append(missing)
+                taken += missing
+        except (OSError, WriteError):
+            self._half_written.update(taken)
+            raise
+        self._half_written.clear()
+
+    def sync(self) -> None:
+        """Returns when everything appended is durable.
+
+        Raises:
+            WriteError: It cannot be made durable.
+        """
+        for file in self._files:
+            file.sync()
+
+    def close(self) -> None:
+        """Makes everything appended durable, and closes every file, also when one fails.
+
+        Raises:
+            WriteError: A file cannot be made durable; the first one's.
+        """
+        failures: list[OSError | WriteError] = []
+        for file in self._files:
+            try:
+                file.close()
+            except (OSError, WriteError) as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+
+def file_name(directory: Path, context: RunContext) -> str:
+    """Returns the name of a new event file: ``events.out.tfevents.<time>.<attempt>.<host>.<pid>.<rank>.<token>``.
+
+    TensorBoard reads the files of a directory in the order of their names, so a
+    later attempt must have the later name, also on a machine whose clock is
+    behind: the time is never below one that is there already.
+    """
+    now_s = int(context.wall_clock())
+    for path in directory.glob("events.out.tfevents.*"):
+        time = path.name.split(".")[3]
+        now_s = max(now_s, int(time) if time.isdecimal() else 0)
+    host = re.sub(r"[^A-Za-z0-9_-]", "-", os.uname().nodename)[:64]
+    return (
+        f"events.out.tfevents.{now_s:010d}.{context.attempt:04d}.{host}.{os.getpid()}.{context.rank}"
+        f".{secrets.token_hex(4)}"
+    )
+
+
+def _masked_crc(data: bytes) -> bytes:
+    crc: int = google_crc32c.value(data)
+    return _pack_uint32(((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF)
+
+
+def _varint(number: int) -> bytes:
+    digits = bytearray()
+    while number > 0x7F:
+        digits.append(number & 0x7F | 0x80)
+        number >>= 7
+    digits.append(number)
+    return bytes(digits)

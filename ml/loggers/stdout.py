@@ -1,0 +1,126 @@
+"""Prints scalars and strings, one line a write, and keeps the same lines in ``stdout.log``.
+
+On a terminal there are colours and, when ``total_steps`` is known, a progress bar
+with the time left; elsewhere lines are plain::
+
+    train  step 120  epoch 2  0:00:12  task/loss 0.2531  task/accuracy 0.9219
+
+A long text is cut where it is printed, never in the file. The file is only
+appended to; a resumed run continues it.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ml.core.config import conf_field
+from ml.core.errors import ConfigError
+from ml.core.registry import register_logger
+from ml.core.run import RunContext
+from ml.core.state import Phase, State
+from ml.io.files import AppendFile, set_torn_tail_aside
+from ml.loggers.base import BaseLogger, BaseLoggerConfig
+from ml.loggers.lines import Line, LineFormat
+from ml.loggers.terminal import open_output
+
+_MAX_PRECISION = 17  # digits, beyond which a 64-bit float has none
+
+
+@dataclass
+class StdoutLoggerConfig(BaseLoggerConfig):
+    """What the terminal can be told.
+
+    Attributes:
+        precision: Significant digits of numbers, 1 to 17. Whole numbers are shown in full.
+        total_steps: Training steps of the whole run, for the progress bar and the time left.
+        max_string_length: Characters of a text that are printed; ``stdout.log`` has all of it.
+    """
+
+    precision: int = conf_field(4, help="significant digits")
+    total_steps: int | None = conf_field(None, help="training steps of the whole run, for the progress bar")
+    max_string_length: int = conf_field(500, help="characters of a text that are printed")
+
+
+class _Row(NamedTuple):
+    """A value, and the state that logged it."""
+
+    state: State
+    tag: str
+    value: int | float | str
+
+
+@register_logger("stdout", StdoutLoggerConfig)
+class StdoutLogger(BaseLogger[StdoutLoggerConfig]):
+    """Prints what happens to standard output as it is when the run begins.
+
+    A stream that is closed, or breaks, is given up with one notice; one that has
+    not all characters gets escapes. Either way ``stdout.log`` goes on.
+
+    Raises:
+        ConfigError: A setting is out of its range.
+    """
+
+    def __init__(self, config: StdoutLoggerConfig) -> None:
+        super().__init__(config)
+        if not 1 <= config.precision <= _MAX_PRECISION:
+            raise ConfigError(f"precision of '{self.id}' must be in 1 ... {_MAX_PRECISION}, got {config.precision!r}.")
+        if config.total_steps is not None and config.total_steps < 1:
+            raise ConfigError(f"total_steps of '{self.id}' must be 1 or more, got {config.total_steps!r}.")
+        if config.max_string_length < 1:
+            raise ConfigError(f"max_string_length of '{self.id}' must be 1 or more, got {config.max_string_length!r}.")
+
+    def initialize(self, context: RunContext) -> None:
+        self.attach(context)
+        self._start_s = context.clock()
+        self._rows: list[_Row] = []
+        total_steps = self.config.total_steps
+        self._format = LineFormat(precision=self.config.precision, step_width=len(str(total_steps or 0)))
+        context.directory.mkdir(parents=True, exist_ok=True)
+        path = context.directory / f"{self.id}.log"
+        set_torn_tail_aside(path)
+        self._file = AppendFile(path)
+        self._output = open_output(sys.stdout, total_steps=total_steps, clock=context.clock, elsewhere=str(path))
+
+    def default_write_every_n_seconds(self, state: State) -> float:
+        """Seconds between two writes in training if nothing is configured: 1, and 10 once the run is a minute old."""
+        age_s = max(state.elapsed_time_s, self.context.clock() - self._start_s)
+        return 1.0 if age_s < 60 else 10.0
+
+    def log_scalar(self, key: str, value: Callable[[], int | float], state: State, namespace: str) -> None:
+        self._rows.append(_Row(state, _tag(namespace, key), value()))
+
+    def log_string(self, key: str, value: Callable[[], str], state: State, namespace: str) -> None:
+        self._rows.append(_Row(state, _tag(namespace, key), value()))
+
+    def write(self, state: State) -> None:
+        rows, self._rows = self._rows, []
+        lines = self._lines(rows, state)
+        if lines:
+            self._file.append("".join(f"{line}\n" for line in lines).encode())
+        self._output.show([line.shortened(self.config.max_string_length) for line in lines], state)
+
+    def flush(self) -> None:
+        self._file.sync()
+
+    def close(self) -> None:
+        self._output.end()
+        self._file.close()
+
+    def _lines(self, rows: list[_Row], state: State) -> list[Line]:
+        """Returns one line, and before it one for each other phase of which values were pending."""
+        phases: dict[Phase, list[_Row]] = {}
+        for row in rows:
+            phases.setdefault(row.state.phase, []).append(row)
+        current = phases.pop(state.phase, None)
+        lines = [self._line(rows, rows[-1].state) for rows in phases.values()]
+        return lines if current is None else [*lines, self._line(current, state)]
+
+    def _line(self, rows: list[_Row], state: State) -> Line:
+        numbers = {row.tag: row.value for row in rows if not isinstance(row.value, str)}
+        strings = [(row.tag, row.value) for row in rows if isinstance(row.value, str)]
+        return self._format.line(state, numbers, strings)
+
+
+def _tag(namespace: str, key: str) -> str:
+    return f"{namespace}/{key}" if namespace else key

@@ -1,0 +1,1 @@
+"""Models: what maps inputs to predictions."""

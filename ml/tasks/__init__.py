@@ -1,0 +1,1 @@
+"""Tasks: data, loss and metrics; what a model is trained for."""

@@ -1,0 +1,287 @@
+"""What logging costs the training loop, beside ``torch.utils.tensorboard.SummaryWriter`` in the same run.
+
+Every figure is the median of several repeats; ours and the peer's alternate, so that
+a busy machine slows both. Times on the training thread are wall-clock times of the
+calls; CPU is that of the whole process, from the first call to the closed file.
+"""
+
+import argparse
+import gc
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from ml.core.registry import LOGGERS
+from ml.core.run import RunContext
+from ml.core.state import State
+from ml.loggers import LoggerGroup, MultiLogger
+
+
+class Cost(NamedTuple):
+    """Seconds for each item: on the training thread, and CPU of the process to the closed file."""
+
+    thread_s: float
+    cpu_s: float
+
+
+def open_group(directory: str, names: list[str], **settings: object) -> LoggerGroup:
+    loggers = [LOGGERS.build({"name": name, **settings}) for name in names]
+    return LoggerGroup(loggers, RunContext(directory), close_timeout_s=60)
+
+
+def nothing_due(directory: str, steps: int = 2000) -> float:
+    """Seconds for each ``log_scalar``, ``group.write`` included, when every backend has all keys of its window."""
+    components = [MultiLogger(name) for name in ("trainer", "task", "model")]
+    keys = [f"key_{index}" for index in range(10)]
+    with open_group(directory, ["json", "tensorboard", "memory"], write_every_n_seconds=3600) as group:
+
+        def run(first: int, count: int) -> float:
+            start_s = time.perf_counter()
+            for step in range(first, first + count):
+                for component in components:
+                    for key in keys:
+                        component.log_scalar(key, lambda: 1.0)
+                group.write(components, State(num_steps=step, time_s=1.0))
+            return time.perf_counter() - start_s
+
+        run(1, 100)
+        return run(101, steps) / (steps * len(components) * len(keys))
+
+
+def scalars_ours(directory: str, steps: int = 3000) -> Cost:
+    component = MultiLogger("task")
+    keys = [f"key_{index}" for index in range(10)]
+    cpu_s = time.process_time()
+    spent_s = 0.0
+    with open_group(directory, ["tensorboard"], write_every_n_seconds=0) as group:
+        for step in range(1, steps + 1):
+            start_s = time.perf_counter()
+            for key in keys:
+                component.log_scalar(key, 0.5)
+            group.write([component], State(num_steps=step))
+            spent_s += time.perf_counter() - start_s
+    return Cost(spent_s / (steps * 10), (time.process_time() - cpu_s) / (steps * 10))
+
+
+def scalars_peer(directory: str, steps: int = 3000) -> Cost:
+    keys = [f"task/key_{index}" for index in range(10)]
+    cpu_s = time.process_time()
+    spent_s = 0.0
+    with SummaryWriter(directory) as writer:
+        for step in range(1, steps + 1):
+            start_s = time.perf_counter()
+            for key in keys:
+                writer.add_scalar(key, 0.5, step)
+            spent_s += time.perf_counter() - start_s
+    return Cost(spent_s / (steps * 10), (time.process_time() - cpu_s) / (steps * 10))
+
+
+def media_ours(directory: str, kind: str, value: torch.Tensor, count: int) -> Cost:
+    component = MultiLogger("task")
+    log = getattr(component, f"log_{kind}")
+    cpu_s = time.process_time()
+    spent_s = 0.0
+    settings = {"write_every_n_seconds": 0, "write_media_every_n_seconds": 0, "max_queue_bytes": 2**30}
+    with open_group(directory, ["tensorboard"], **settings) as group:
+        for step in range(1, count + 1):
+            start_s = time.perf_counter()
+            log("value", value)
+            group.write([component], State(num_steps=step))
+            spent_s += time.perf_counter() - start_s
+            time.sleep(0.005)
+    return Cost(spent_s / count, (time.process_time() - cpu_s) / count)
+
+
+def media_peer(directory: str, kind: str, value: torch.Tensor, count: int) -> Cost:
+    cpu_s = time.process_time()
+    spent_s = 0.0
+    with SummaryWriter(directory) as writer:
+        add = getattr(writer, f"add_{kind}")
+        for step in range(1, count + 1):
+            start_s = time.perf_counter()
+            add("task/value", value, step)
+            spent_s += time.perf_counter() - start_s
+            time.sleep(0.005)
+    return Cost(spent_s / count, (time.process_time() - cpu_s) / count)
+
+
+class Steps(NamedTuple):
+    """A training loop's steps: seconds each, in order."""
+
+    seconds: list[float]
+
+    @property
+    def total_s(self) -> float:
+        return sum(self.seconds)
+
+    @property
+    def longest_s(self) -> float:
+        return max(self.seconds)
+
+
+def training_loop(steps: int, end_step: Callable[[int], None]) -> Steps:
+    """5 ms of Python and 200 small torch operations a step, then ``end_step``."""
+    vector = torch.ones(64)
+    seconds = []
+    for step in range(1, steps + 1):
+        start_s = time.perf_counter()
+        busy_until_s = start_s + 0.005
+        while time.perf_counter() < busy_until_s:
+            pass
+        for _ in range(200):
+            vector = vector * 1.0
+        end_step(step)
+        seconds.append(time.perf_counter() - start_s)
+    return Steps(seconds)
+
+
+def loop_bare(directory: str, steps: int) -> Steps:
+    return training_loop(steps, lambda step: None)
+
+
+def loop_ours(directory: str, steps: int) -> Steps:
+    component = MultiLogger("task")
+    keys = [f"key_{index}" for index in range(50)]
+    image = torch.rand(3, 256, 256)
+    started_s = time.perf_counter()
+    with open_group(directory, ["json", "tensorboard", "memory"], write_media_every_n_seconds=1) as group:
+
+        def end_step(step: int) -> None:
+            for key in keys:
+                component.log_scalar(key, lambda: 0.5)
+            component.log_image("image", lambda: image)
+            group.write([component], State(num_steps=step, elapsed_time_s=time.perf_counter() - started_s))
+
+        return training_loop(steps, end_step)
+
+
+def loop_peer(directory: str, steps: int) -> Steps:
+    keys = [f"task/key_{index}" for index in range(50)]
+    image = torch.rand(3, 256, 256)
+    last_image_s = time.perf_counter()
+    with SummaryWriter(directory) as writer:
+
+        def end_step(step: int) -> None:
+            nonlocal last_image_s
+            for key in keys:
+                writer.add_scalar(key, 0.5, step)
+            if time.perf_counter() - last_image_s >= 1:
+                last_image_s = time.perf_counter()
+                writer.add_image("task/image", image, step)
+
+        return training_loop(steps, end_step)
+
+
+def repeat(repeats: int, *functions: Callable[[str], object]) -> list[list[object]]:
+    """Calls the functions in turn, ``repeats`` times, each in a directory of its own."""
+    results: list[list[object]] = [[] for _ in functions]
+    for _ in range(repeats):
+        for function, kept in zip(functions, results, strict=True):
+            gc.collect()
+            with tempfile.TemporaryDirectory() as directory:
+                kept.append(function(str(Path(directory) / "run")))
+    return results
+
+
+def median(costs: list[object], field: str) -> float:
+    return statistics.median(getattr(cost, field) for cost in costs)
+
+
+def report(name: str, ours: float, peer: float | None, unit: str, goal: str) -> None:
+    beside = "" if peer is None else f"  SummaryWriter {peer:9.3f}  ratio {ours / peer:6.3f}"
+    print(f"{name:58} {ours:9.3f} {unit:10}{beside}  {goal}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--loop-steps", type=int, default=2500)
+    parser.add_argument("--only", default="")
+    arguments = parser.parse_args()
+    repeats = arguments.repeats
+
+    def wanted(name: str) -> bool:
+        return arguments.only in name
+
+    if wanted("scalar"):
+        (idle,) = repeat(repeats, nothing_due)
+        ours, peer = repeat(repeats, scalars_ours, scalars_peer)
+        peer_ns = median(peer, "thread_s") * 1e9
+        report(
+            "log_scalar, nothing due, 3 x 10 keys, 3 backends",
+            statistics.median(idle) * 1e9,
+            peer_ns,
+            "ns",
+            "goal <= 800",
+        )
+        report(
+            "scalar written every step, training thread",
+            median(ours, "thread_s") * 1e6,
+            peer_ns / 1e3,
+            "us",
+            "goal <= 3",
+        )
+        report(
+            "scalar written every step, CPU to closed file",
+            median(ours, "cpu_s") * 1e6,
+            median(peer, "cpu_s") * 1e6,
+            "us",
+            "goal <= 5",
+        )
+    for kind, value, count, goal in (
+        ("image", torch.rand(3, 256, 256), 40, "goal <= 0.2"),
+        ("histogram", torch.randn(1_000_000), 20, "goal <= 1"),
+    ):
+        if wanted(kind):
+            ours, peer = repeat(
+                repeats,
+                partial(media_ours, kind=kind, value=value, count=count),
+                partial(media_peer, kind=kind, value=value, count=count),
+            )
+            report(
+                f"{kind}, training thread", median(ours, "thread_s") * 1e3, median(peer, "thread_s") * 1e3, "ms", goal
+            )
+            report(
+                f"{kind}, CPU to closed file",
+                median(ours, "cpu_s") * 1e3,
+                median(peer, "cpu_s") * 1e3,
+                "ms",
+                "below the peer",
+            )
+    if wanted("loop"):
+        steps = arguments.loop_steps
+        bare, ours, peer = repeat(
+            repeats,
+            partial(loop_bare, steps=steps),
+            partial(loop_ours, steps=steps),
+            partial(loop_peer, steps=steps),
+        )
+        slower = [100 * (a.total_s / b.total_s - 1) for a, b in zip(ours, bare, strict=True)]
+        peer_slower = [100 * (a.total_s / b.total_s - 1) for a, b in zip(peer, bare, strict=True)]
+        longest = [1e3 * (a.longest_s - b.longest_s) for a, b in zip(ours, bare, strict=True)]
+        peer_longest = [1e3 * (a.longest_s - b.longest_s) for a, b in zip(peer, bare, strict=True)]
+        report(
+            "loop with 50 scalars a step: slower than without",
+            statistics.median(slower),
+            statistics.median(peer_slower),
+            "%",
+            "goal <= 2",
+        )
+        report(
+            "loop: longest step beyond that without",
+            statistics.median(longest),
+            statistics.median(peer_longest),
+            "ms",
+            "goal <= 10",
+        )
+
+
+if __name__ == "__main__":
+    main()
