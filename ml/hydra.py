@@ -9,12 +9,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from hydra.errors import MissingConfigException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-import ml
 from ml.core.config import BaseConfig, conf_field
 from ml.core.errors import ConfigError
 from ml.core.registry import LOGGERS
@@ -60,7 +62,7 @@ class RootConfig:
         callbacks: Callbacks by name.
     """
 
-    run: RunConfig = conf_field(RunConfig)
+    run: RunConfig = conf_field(RunConfig())
     trainer: Any = MISSING
     task: Any = MISSING
     model: Any = MISSING
@@ -70,13 +72,26 @@ class RootConfig:
 
 def config_directory() -> Path:
     """Returns where the configuration files are: inside the package when installed, else beside it."""
-    package = Path(ml.__file__).parent
+    package = Path(__file__).parent
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
 
 
+class ConfigFiles(SearchPathPlugin):
+    """Adds our configuration files behind those of an application, so that it can override them."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Appends their directory."""
+        search_path.append(provider="ml", path=config_directory().as_uri())
+
+
 def register_configs() -> None:
-    """Puts the structured configurations into Hydra's store, group ``ml_schema``; the files build on them."""
+    """Lets Hydra compose our groups: ``logger: [stdout, json]`` in the primary configuration of any application.
+
+    Call it before the function that ``hydra.main`` decorates. The structured configurations go to the group
+    ``ml_schema``, on which the files build.
+    """
+    Plugins.instance().register(ConfigFiles)
     store = ConfigStore.instance()
     store.store(group="ml_schema", name="root", node=RootConfig, provider="ml")
     for name in _BACKENDS:

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -20,8 +20,11 @@ from ml.core.registry import CALLBACKS, LOGGERS, MODELS, TASKS, TRAINERS
 from ml.core.run import RunContext
 from ml.core.state import State
 from ml.hydra import check_config, config_directory, explain, register_configs
-from ml.io.rundir import RunDirectory, start_run_directory
+from ml.io.rundir import RunDirectory, Status, start_run_directory
 from ml.loggers import LoggerGroup
+
+if TYPE_CHECKING:
+    from ml.trainers.distributed import World
 
 ROOT = Path("runs")
 _MAX_NAME_LENGTH = 120
@@ -42,12 +45,12 @@ def train(config: DictConfig) -> float:
     """
     check_config(config)
     # Here, so that a mistake on the command line is found before torch is loaded.
-    from ml.trainers.base import Attempt
+    from ml.trainers.base import Attempt, BaseTrainer
     from ml.trainers.distributed import World
     from ml.trainers.randomness import seed_everything
     from ml.trainers.signals import StopSignals
 
-    trainer = TRAINERS.build(config.trainer)
+    trainer: BaseTrainer[Any] = TRAINERS.build(config.trainer)
     seed_everything(trainer.config.seed)
     task = TASKS.build(config.task)
     model = MODELS.build(config.model)
@@ -57,7 +60,7 @@ def train(config: DictConfig) -> float:
 
     run = _start_run(config, trainer.config.resume, world)
     context = RunContext(run.path, attempt=run.attempt, rank=world.rank, world_size=world.size)
-    status = "failed"
+    status: Status = "failed"
     try:
         with StopSignals() as signals:
             with LoggerGroup(
@@ -70,6 +73,9 @@ def train(config: DictConfig) -> float:
                 start = State(start_time_s=run.started_s, elapsed_time_s=run.elapsed_time_s)
                 trainer.fit(task, model, Attempt(context, logs, world, signals, start), callbacks)
             status = "finished" if trainer.interrupted_by is None else "interrupted"
+    except KeyboardInterrupt:  # a second Ctrl-C
+        status = "interrupted"
+        raise
     finally:
         run.finish(status, elapsed_time_s=trainer.state.elapsed_time_s)
     if context.is_primary:
@@ -141,7 +147,7 @@ def _backends(config: DictConfig, total_steps: int) -> list[DictConfig]:
     return backends
 
 
-def _start_run(config: DictConfig, resume: str | None, world: Any) -> RunDirectory:
+def _start_run(config: DictConfig, resume: str | None, world: "World") -> RunDirectory:
     settings = HydraConfig.get()
     root, directory = ROOT / config.run.name, config.run.directory
     if settings.mode == RunMode.MULTIRUN and directory is None:

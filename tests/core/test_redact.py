@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import MISSING, OmegaConf
 
@@ -209,6 +209,7 @@ def test_interpolations_are_resolved_and_one_that_cannot_be_stays_text():
             "nowhere": "${absent}",
             "broken": "${broken:}",
             "circle": {"inner": "${circle}"},
+            "ring": {"one": {"next": "${ring.two}"}, "two": {"next": "${ring.one}"}},
             "loop": "${loop}",
             "variable": "${oc.env:SURELY_NOT_SET}",
             "missing": MISSING,
@@ -223,6 +224,10 @@ def test_interpolations_are_resolved_and_one_that_cannot_be_stays_text():
         "nowhere": "${absent}",
         "broken": "${broken:}",
         "circle": {"inner": "${circle}"},
+        "ring": {
+            "one": {"next": {"next": "${ring.one}"}},
+            "two": {"next": {"next": "${ring.two}"}},
+        },
         "loop": "${loop}",
         "variable": "${oc.env:SURELY_NOT_SET}",
         "missing": "???",
@@ -235,6 +240,7 @@ def test_interpolations_are_resolved_and_one_that_cannot_be_stays_text():
 TEXTS = st.text() | st.text(alphabet="${}\\:a ,'\"[].?@/")
 
 
+@settings(max_examples=50)
 @given(st.dictionaries(TEXTS, TEXTS | st.lists(TEXTS | st.floats(allow_nan=False))))
 def test_any_configuration_can_be_read_and_written_after_redaction(config):
     redacted = NOBODY.redact_config(config)
