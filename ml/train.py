@@ -55,8 +55,9 @@ def train(config: DictConfig) -> float:
     task = TASKS.build(config.task)
     model = MODELS.build(config.model)
     callbacks = [CALLBACKS.build(callback) for callback in config.callbacks.values()]
-    loggers = [LOGGERS.build(backend) for backend in _backends(config, trainer.total_steps(task))]
     world = World.join(trainer.config.device)
+    total_steps = trainer.total_steps(task, world.size)
+    loggers = [LOGGERS.build(backend) for backend in _backends(config, total_steps)]
 
     run = _start_run(config, trainer.config.resume, world)
     context = RunContext(run.path, attempt=run.attempt, rank=world.rank, world_size=world.size)
@@ -179,10 +180,9 @@ def _farewell(run: Path, interrupted_by: int | None) -> str:
     tensorboard = Path(sys.executable).parent / "tensorboard"
     if tensorboard.is_relative_to(here):
         tensorboard = tensorboard.relative_to(here)
-    lines = [
-        f"The run is in {shown}",
-        f"To see it:  {tensorboard} --logdir {logdir} --samples_per_plugin images=200,scalars=10000",
-    ]
+    lines = [f"The run is in {shown}"]
+    if (run / "tensorboard").is_dir():
+        lines.append(f"To see it:  {tensorboard} --logdir {logdir} --samples_per_plugin images=200,scalars=10000")
     if interrupted_by is not None:
         lines.append(f"To go on:   add trainer.resume={shown} to the command line")
     return "\n".join(lines)

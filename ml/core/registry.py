@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -103,7 +103,11 @@ class Registry(Generic[ObjectT]):
         if not isinstance(name, str) or name == "???":
             raise ConfigError(f"A {self.kind} needs a name: one of {', '.join(self.names())}.")
         registered = self.lookup(name)
-        return registered.cls(config if isinstance(config, BaseConfig) else self._typed(name, config))
+        typed = config if isinstance(config, BaseConfig) else self._typed(name, config)
+        if not isinstance(typed, registered.config):
+            expected, got = registered.config.__name__, type(typed).__name__
+            raise ConfigError(f"The {self.kind} '{name}' is configured by a {expected}, got a {got}.")
+        return registered.cls(typed)
 
     def _typed(self, name: str, config: DictConfig | Mapping[str, object]) -> BaseConfig:
         schema = self.lookup(name).config
@@ -116,6 +120,8 @@ class Registry(Generic[ObjectT]):
                     f"The {self.kind} '{name}' has no setting {str(key)!r}. {hint}Valid: {', '.join(fields)}."
                 )
         try:
+            if isinstance(config, DictConfig):  # while it is still part of what it refers to
+                config = cast(Mapping[str, object], OmegaConf.to_container(config, resolve=True))
             typed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), config))
         except OmegaConfBaseException as error:
             raise ConfigError(f"The {self.kind} '{name}' cannot be configured: {str(error).splitlines()[0]}") from error

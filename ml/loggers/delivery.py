@@ -50,6 +50,8 @@ class Delivery:
         self._media: list[Row] = []
         self._accepted = self._limited = self._reduced = 0
         self._lost = 0
+        self._media_open = False
+        self._deadline_s: float | None = None
 
     # which values
 
@@ -75,12 +77,13 @@ class Delivery:
             self._reporter.report(self.backend.id, f"should_write of '{self.backend.id}' raised: {error}", error)
             return False
 
-    def open_windows(self, state: State) -> None:
-        """A write of ``state`` begins: its keys are kept."""
+    def open_windows(self, state: State, *, force: bool) -> None:
+        """A write of ``state`` begins: its keys are kept. A pass is one window of media, whatever is written inside."""
         plain, media = self._kept[state.phase]
         plain.clear()
-        if self.backend.limits.media_due(state):
+        if state.phase == "train" and (force or self.backend.limits.media_due(state)):
             media.clear()
+            self._media_open = True
 
     def keep(self, ident: Ident, phase: Phase) -> bool:
         """Whether the running window had no value of this key yet; from now on it has."""
@@ -140,6 +143,10 @@ class Delivery:
             kept.clear()
         self.hand_over(state)
 
+    def begin_close(self, deadline_s: float) -> None:
+        """From now on nothing waits longer than until ``deadline_s`` (of ``time.monotonic``)."""
+        self._deadline_s = deadline_s
+
     def end_windows(self, state: State, snapshots: "Snapshots") -> None:
         """Nothing more comes: writes what open windows still hold, of every phase."""
         for phase in PHASES:
@@ -154,8 +161,10 @@ class Delivery:
     def hand_over(self, state: State) -> None:
         """Sends what is pending to the backend as one write of ``state``, and moves its clocks."""
         if self._pending.size_bytes:
-            if self._pending.has_media:
+            # A later write of the same window moves no clock: keys that are new each time would keep it open for ever.
+            if self._media_open and self._pending.has_media:
                 self.backend.limits.mark_media(state)
+                self._media_open = False
             self.backend.limits.mark(state)
             self.send_pending(state)
 
@@ -168,7 +177,8 @@ class Delivery:
             batches.append(Batch(state, [], 0))  # what ends the run says which state is written
         if self.backend.config.on_full == "wait":
             room_bytes = self.backend.config.max_queue_bytes - sum(batch.size_bytes for batch in batches)
-            self._queue.wait_for_room(max(0, room_bytes))
+            wait_s = None if self._deadline_s is None else max(0.0, self._deadline_s - time.monotonic())
+            self._queue.wait_for_room(max(0, room_bytes), wait_s)
         for batch in batches:
             more = batch is not batches[-1]
             droppable = bool(batch.rows) and batch.rows[0][0].droppable

@@ -156,6 +156,7 @@ class LoggerGroup:
         with self._lock:
             if self._in_pass and self._state is not None:
                 self._in_pass = False
+                self._unsettle()
                 with self._snapshots.step():
                     for delivery in self._deliveries:
                         delivery.end_pass(self._state, self._snapshots)
@@ -199,6 +200,8 @@ class LoggerGroup:
         deadline_s = time.monotonic() + (self._close_timeout_s if timeout_s is None else timeout_s)
         with self._lock:
             if not self._closed and not self._writing:
+                for delivery in self._deliveries:
+                    delivery.begin_close(deadline_s)
                 if self._state is not None:
                     self._write(list(self._components), self._state, force=True)
                     self.end_pass()
@@ -253,7 +256,7 @@ class LoggerGroup:
             self._unsettle()
             for delivery, is_due in zip(self._deliveries, due, strict=True):
                 if is_due:
-                    delivery.open_windows(state)
+                    delivery.open_windows(state, force=force)
         wanted = [entry for component in components for entry in self._wanted(component, state.phase)]
         if not wanted and not any(due):
             return

@@ -58,7 +58,8 @@ class RateLimit:
         if last is None or last.state == state:
             return True
         steps = self._intervals.write_every_n_steps
-        if steps is not None and state.num_steps - last.state.num_steps < steps:
+        # A counter that went back was started again: its steps are no part of the interval.
+        if steps is not None and 0 <= state.num_steps - last.state.num_steps < steps:
             return False
         seconds = self._train_seconds(state)
         return seconds <= 0 or self._clock() - last.time_s >= seconds

@@ -16,6 +16,7 @@ from ml.loggers.values import Batch, Lazy, Plain, Row
 SYNC_EVERY_S = 30.0
 CHECK_DISK_EVERY_S = 5.0
 _RETRY_FIRST_S, _RETRY_LAST_S, _RETRY_FULL_S = 1.0, 60.0, 2.0
+_ROWS_BETWEEN_BREATHS = 128
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -62,6 +63,7 @@ class Runner:
 
     def __init__(self, backend: AnyLogger, tally: Tally, reporter: Reporter) -> None:
         self._backend, self._tally, self._reporter = backend, tally, reporter
+        self._breathe: Callable[[], None] = lambda: None  # in place there is no one to make room for
         self._methods = {kind: getattr(backend, kind.method) for kind in backend.kinds}
         self._clock = backend.context.clock
         self._retry_s = _RETRY_FIRST_S
@@ -72,13 +74,15 @@ class Runner:
 
     def start(self) -> Worker[Item]:
         """Returns the backend's worker, running."""
-        return Worker(
+        worker: Worker[Item] = Worker(
             f"ml-{self._backend.id}",
             self.handle,
             max_bytes=self._backend.config.max_queue_bytes,
             idle=self.idle,
             finish=self.finish,
         )
+        self._breathe = worker.breathe
+        return worker
 
     def handle(self, run: list[Item]) -> float | None:
         """Gives the backend the values of one hand-over, and has it write them.
@@ -149,7 +153,9 @@ class Runner:
 
     def _log(self, batch: Batch, failed: list[tuple[Row, Failed, BaseException]], written: list[Lazy]) -> None:
         state, methods = batch.state, self._methods
-        for row in batch.rows:
+        for number, row in enumerate(batch.rows):
+            if number % _ROWS_BETWEEN_BREATHS == 0:
+                self._breathe()
             kind, namespace, key, value = row
             try:
                 if isinstance(value, Lazy):

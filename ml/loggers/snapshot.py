@@ -168,7 +168,10 @@ class Snapshots:
             _refuse_complex()
         if tensor.device.type == "cpu":
             # tolist keeps the interpreter lock, which .item() gives away: 0.1 us, not 50 beside a busy thread.
-            number = tensor.tolist() if type(tensor).__module__ == "torch" else _dense(tensor).tolist()
+            try:
+                number = tensor.tolist() if type(tensor).__module__ == "torch" else _dense(tensor).tolist()
+            except RuntimeError:  # sparse, quantized or without values
+                number = _dense(tensor).tolist()
             while isinstance(number, list):
                 number = number[0]
             return int(number) if isinstance(number, bool) else number

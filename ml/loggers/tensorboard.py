@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from omegaconf import DictConfig
 
+from ml.core.config import conf_field
 from ml.core.errors import ConfigError
 from ml.core.registry import register_logger
 from ml.core.run import RunContext
@@ -84,7 +85,14 @@ class _Written(NamedTuple):
 
 @dataclass
 class TensorBoardLoggerConfig(BaseLoggerConfig):
-    """What the TensorBoard backend can be told: what every backend can."""
+    """What the TensorBoard backend can be told, beside what every backend can.
+
+    Attributes:
+        hparams_exclude: Globs over the dotted names of settings, ``trainer.seed``: what one matches
+            is no column of the HPARAMS table. The text ``config`` has every setting.
+    """
+
+    hparams_exclude: list[str] = conf_field(["loggers.*", "run.*", "callbacks.*"])
 
 
 @register_logger("tensorboard", TensorBoardLoggerConfig)
@@ -129,7 +137,7 @@ class TensorBoardLogger(BaseLogger[TensorBoardLoggerConfig]):
         from ml.loggers import tensorboard_events as events
 
         now_s, step = self.context.wall_clock(), self.context.attempt
-        event = events.event(now_s, step, events.configuration(config, now_s))
+        event = events.event(now_s, step, events.configuration(config, now_s, self.config.hparams_exclude))
         self._configuration = [(self._new_file(self.log_directory, step), record(event))]
 
     def log_scalar(self, key: str, value: Callable[[], int | float], state: State, namespace: str) -> None:

@@ -4,7 +4,8 @@ Pure functions: values in, serialized events out. Importing this module needs th
 ``tensorboard`` package; nothing of TensorFlow, and no ``SummaryWriter``.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -110,8 +111,10 @@ def points(tag: str, vertices: np.ndarray, colors: np.ndarray | None) -> list[Su
     ]
 
 
-def configuration(config: DictConfig, start_time_s: float) -> list[Summary.Value]:
+def configuration(config: DictConfig, start_time_s: float, hparams_exclude: Sequence[str] = ()) -> list[Summary.Value]:
     """Returns ``config`` as a text, and as the start of a session of the hparams plugin.
+
+    A setting whose dotted name one of the globs ``hparams_exclude`` matches is in the text alone.
 
     Every run below the directory of its file belongs to the session, so the
     metrics of all phases are in its row. No end is ever written: the first end
@@ -119,6 +122,8 @@ def configuration(config: DictConfig, start_time_s: float) -> list[Summary.Value
     """
     info = SessionStartInfo(start_time_secs=start_time_s)
     for name, setting in flatten(config).items():
+        if any(fnmatchcase(name, pattern) for pattern in hparams_exclude):
+            continue
         if isinstance(setting, bool):
             info.hparams[name].bool_value = setting
         elif isinstance(setting, str):

@@ -74,11 +74,11 @@ class BaseTrainer(BaseObject[ConfigT], Generic[ConfigT], ABC):
         self._stop_requested = True
 
     @abstractmethod
-    def total_steps(self, task: "BaseTask[Any]") -> int:
-        """Returns the number of training steps that ``fit`` will have done in the end.
+    def total_steps(self, task: "BaseTask[Any]", world_size: int) -> int:
+        """Returns the number of training steps that ``fit`` will have done in the end, with so many ranks.
 
         Raises:
-            ConfigError: There are not enough samples for one.
+            ConfigError: The configuration does not fit the task or the ranks.
         """
 
     @abstractmethod

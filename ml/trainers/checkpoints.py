@@ -23,7 +23,7 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, *, keep: int) -> None:
-        self._directory, self._keep = directory, max(1, keep)
+        self._directory, self._keep = directory, keep
 
     def paths(self) -> list[Path]:
         """Returns the checkpoints that are there, oldest first."""

@@ -3,6 +3,23 @@
 from dataclasses import dataclass
 
 from ml.core.config import BaseConfig
+from ml.core.errors import ConfigError
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+SCHEDULES = ("cosine", "constant")
+_POSITIVE = (
+    "max_epochs",
+    "max_steps",
+    "batch_size",
+    "accumulate",
+    "valid_batch_size",
+    "num_threads",
+    "clip_grad_norm",
+    "valid_every_n_steps",
+    "checkpoint_every_n_steps",
+    "keep_checkpoints",
+)
+_NOT_NEGATIVE = ("seed", "num_workers", "learning_rate", "weight_decay", "warmup_steps", "log_histograms_every")
 
 
 @dataclass
@@ -67,3 +84,22 @@ class SupervisedTrainerConfig(BaseTrainerConfig):
     checkpoint_every_n_steps: int | None = None
     keep_checkpoints: int = 3
     log_histograms_every: int = 500
+
+
+def check_supervised(config: SupervisedTrainerConfig) -> None:
+    """Finds values that have no meaning.
+
+    Raises:
+        ConfigError: There is one; the message has the key and what is valid.
+    """
+    if config.precision not in PRECISIONS:
+        raise ConfigError(f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {config.precision!r}.")
+    if config.schedule not in SCHEDULES:
+        raise ConfigError(f"trainer.schedule must be one of {', '.join(SCHEDULES)}, got {config.schedule!r}.")
+    for key in _POSITIVE:
+        amount = getattr(config, key)
+        if amount is not None and not amount > 0:
+            raise ConfigError(f"trainer.{key} must be above 0, got {amount!r}.")
+    for key in _NOT_NEGATIVE:
+        if not getattr(config, key) >= 0:
+            raise ConfigError(f"trainer.{key} must be 0 or more, got {getattr(config, key)!r}.")

@@ -7,11 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from ml.core.errors import ConfigError
 from ml.trainers.config import SupervisedTrainerConfig
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_SCHEDULES = ("cosine", "constant")
 
 
 class Optimization:
@@ -25,18 +23,11 @@ class Optimization:
 
     Attributes:
         learning_rate: Of the last step.
-
-    Raises:
-        ConfigError: A setting is unknown.
     """
 
     def __init__(
         self, config: SupervisedTrainerConfig, model: nn.Module, device: torch.device, total_steps: int
     ) -> None:
-        if config.precision not in _DTYPES:
-            raise ConfigError(f"trainer.precision must be one of {', '.join(_DTYPES)}, got {config.precision!r}.")
-        if config.schedule not in _SCHEDULES:
-            raise ConfigError(f"trainer.schedule must be one of {', '.join(_SCHEDULES)}, got {config.schedule!r}.")
         self._config, self._device, self._total_steps = config, device, total_steps
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         # Decay pulls weights towards zero; on biases and normalisation that has no meaning.

@@ -1,12 +1,11 @@
 """Supervised training: the loop, readable top to bottom."""
 
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Sequence
 from typing import Any, cast
 
 import psutil
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from ml.core.errors import ConfigError
 from ml.core.registry import register_trainer
@@ -14,13 +13,13 @@ from ml.core.state import Phase, State
 from ml.loggers import MultiLogger
 from ml.models.base import BaseModel
 from ml.tasks.base import BaseTask, Batch, Totals
-from ml.tasks.randomness import private_generator
 from ml.trainers.base import Attempt, BaseTrainer
+from ml.trainers.batches import evaluation_batches, num_samples, training_batches
 from ml.trainers.callbacks import Callback
 from ml.trainers.checkpoints import Checkpoints
-from ml.trainers.config import SupervisedTrainerConfig
+from ml.trainers.config import SupervisedTrainerConfig, check_supervised
 from ml.trainers.optimization import Optimization
-from ml.trainers.order import TrainingOrder, steps_per_epoch
+from ml.trainers.order import steps_per_epoch
 from ml.trainers.randomness import get_random_states, seed_everything, set_random_states
 
 # Above every signal number there is: a request beats a signal, so that all ranks see the same.
@@ -35,10 +34,21 @@ class SupervisedTrainer(BaseTrainer[SupervisedTrainerConfig]):
     device, same ranks, samples loaded in this process.
     """
 
-    def total_steps(self, task: BaseTask[Any]) -> int:
-        """Returns the number of training steps in all."""
+    def __init__(self, config: SupervisedTrainerConfig) -> None:
+        super().__init__(config)
+        check_supervised(config)
+
+    def total_steps(self, task: BaseTask[Any], world_size: int) -> int:
+        """Returns the number of training steps in all; see ``BaseTrainer.total_steps``."""
         config = self.config
-        steps = config.max_epochs * steps_per_epoch(_length(task, "train"), config.batch_size)
+        if config.batch_size % (world_size * config.accumulate):
+            raise ConfigError(
+                f"trainer.batch_size={config.batch_size} must be a multiple of {world_size} ranks "
+                f"times trainer.accumulate={config.accumulate}."
+            )
+        if min(num_samples(task, "valid"), num_samples(task, "test")) < world_size:
+            raise ConfigError(f"There are fewer validation or test samples than ranks, {world_size}.")
+        steps = config.max_epochs * steps_per_epoch(num_samples(task, "train"), config.batch_size)
         return steps if config.max_steps is None else min(steps, config.max_steps)
 
     def fit(
@@ -62,7 +72,7 @@ class SupervisedTrainer(BaseTrainer[SupervisedTrainerConfig]):
     def _train(self) -> None:
         if self.state.num_steps >= self._total_steps:
             return
-        for batch in self._training_batches():
+        for batch in training_batches(self.task, self.config, self._world, self.state):
             last = self._step(batch)
             if self.state.num_epoch_steps == self._epoch_steps:
                 self.state = _end_epoch(self.state)
@@ -107,7 +117,7 @@ class SupervisedTrainer(BaseTrainer[SupervisedTrainerConfig]):
         state = self.state._replace(phase=phase)
         self.model.eval()
         with torch.no_grad():
-            for batch in self._evaluation_batches(phase):
+            for batch in evaluation_batches(self.task, phase, self.config, self._world, state):
                 state = _count_evaluation(state)
                 with self._optimization.autocast():
                     outcome = self.task.step(self.model, batch, state)
@@ -128,17 +138,10 @@ class SupervisedTrainer(BaseTrainer[SupervisedTrainerConfig]):
         self, task: BaseTask[Any], model: BaseModel[Any], attempt: Attempt, callbacks: Sequence[Callback]
     ) -> None:
         config, self._world = self.config, attempt.world
-        if config.batch_size % (self._world.size * config.accumulate):
-            raise ConfigError(
-                f"trainer.batch_size={config.batch_size} must be a multiple of {self._world.size} ranks "
-                f"times trainer.accumulate={config.accumulate}."
-            )
-        if min(_length(task, "valid"), _length(task, "test")) < self._world.size:
-            raise ConfigError(f"There are fewer validation or test samples than ranks, {self._world.size}.")
         self.task, self.model, self.attempt, self._callbacks = task, model, attempt, callbacks
         self._components: list[MultiLogger] = [model.logger, task.logger, self.logger]
-        self._total_steps = self.total_steps(task)
-        self._epoch_steps = steps_per_epoch(_length(task, "train"), config.batch_size)
+        self._total_steps = self.total_steps(task, self._world.size)
+        self._epoch_steps = steps_per_epoch(num_samples(task, "train"), config.batch_size)
         if config.num_threads is not None:
             torch.set_num_threads(config.num_threads)
         # Every rank draws its own numbers.
@@ -169,13 +172,13 @@ class SupervisedTrainer(BaseTrainer[SupervisedTrainerConfig]):
         if every and (state.num_steps == 1 or state.num_steps % every == 0):
             self.model.log_histograms()
 
-    def _advance(self, num_samples: int) -> State:
+    def _advance(self, samples: int) -> State:
         context, state = self.attempt.context, self.state
         self.state = state._replace(
             num_steps=state.num_steps + 1,
             num_epoch_steps=state.num_epoch_steps + 1,
-            num_samples=state.num_samples + num_samples,
-            num_epoch_samples=state.num_epoch_samples + num_samples,
+            num_samples=state.num_samples + samples,
+            num_epoch_samples=state.num_epoch_samples + samples,
             elapsed_time_s=self._elapsed_before_s + context.clock() - self._started_s,
             time_s=context.wall_clock(),
         )
@@ -193,36 +196,6 @@ class SupervisedTrainer(BaseTrainer[SupervisedTrainerConfig]):
         if every_n_steps is None:
             return self.state.num_epoch_steps == 0
         return self.state.num_steps % every_n_steps == 0
-
-    def _training_batches(self) -> Iterator[Batch]:
-        order = TrainingOrder(
-            _length(self.task, "train"),
-            self.config.batch_size,
-            seed=self.config.seed,
-            epoch=self.state.num_epochs,
-            step=self.state.num_epoch_steps,
-            rank=self._world.rank,
-            world_size=self._world.size,
-        )
-        return self._batches("train", order)
-
-    def _evaluation_batches(self, phase: Phase) -> Iterator[Batch]:
-        mine = range(self._world.rank, _length(self.task, phase), self._world.size)
-        size = self.config.valid_batch_size
-        return self._batches(phase, [list(mine[start : start + size]) for start in range(0, len(mine), size)])
-
-    def _batches(self, phase: Phase, order: Any) -> Iterator[Batch]:
-        device = self._world.device
-        loader: DataLoader[tuple[torch.Tensor, torch.Tensor]] = DataLoader(
-            self.task.dataset(phase),
-            batch_sampler=order,
-            num_workers=self.config.num_workers,
-            pin_memory=device.type == "cuda",
-            # A loader without a generator of its own draws from the global one, at every start.
-            generator=private_generator(self.config.seed, self._world.rank, self.state.num_steps),
-        )
-        for inputs, targets in loader:
-            yield Batch(inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True))
 
     def _save(self) -> None:
         device = self._world.device
@@ -259,10 +232,6 @@ def _count_evaluation(state: State) -> State:
 
 def _end_epoch(state: State) -> State:
     return state._replace(num_epochs=state.num_epochs + 1, num_epoch_steps=0, num_epoch_samples=0)
-
-
-def _length(task: BaseTask[Any], phase: Phase) -> int:
-    return len(cast(Sized, task.dataset(phase)))
 
 
 def _describe(model: nn.Module) -> str:

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from PIL import Image
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.util.tensor_util import make_ndarray
 
 from ml.core.errors import ConfigError
 from ml.core.run import RunContext
 from ml.core.state import PHASES, State
+from ml.loggers import LoggerGroup
 from ml.loggers.kinds import (
     AUDIO,
     HISTOGRAM,
@@ -581,3 +583,18 @@ def _train(directory: Path, *, attempt: int, steps: range) -> None:
 
 def _unmeasured() -> float:
     raise ValueError("unmeasured")
+
+
+def test_the_settings_of_backends_and_run_are_no_hyperparameters(tmp_path):
+    config = {"trainer": {"learning_rate": 0.1}, "loggers": {"json": {"name": "json"}}, "run": {"name": "digits"}}
+    with LoggerGroup([TensorBoardLogger(TensorBoardLoggerConfig("tensorboard"))], RunContext(tmp_path)) as logs:
+        logs.log_config(config)
+
+    (value,) = [
+        value
+        for event in events(tmp_path / "tensorboard")
+        for value in event.summary.value
+        if value.tag == "_hparams_/session_start_info"
+    ]
+    plugin_data = HParamsPluginData.FromString(value.metadata.plugin_data.content)
+    assert dict(plugin_data.session_start_info.hparams).keys() == {"trainer.learning_rate"}
