@@ -68,7 +68,8 @@ class Checkpoints:
             content = torch.load(paths[-1], map_location="cpu", weights_only=True)
         except Exception as error:
             fix = "Remove it to resume from the one before" if len(paths) > 1 else "Start a new run"
-            raise FormatError(f"not a checkpoint ({str(error).splitlines()[0]}). {fix}.", path=paths[-1]) from error
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise FormatError(f"not a checkpoint ({reason}). {fix}.", path=paths[-1]) from error
         assert isinstance(content, dict)
         return content
 

@@ -1,4 +1,4 @@
-from itertools import islice
+from itertools import chain, islice
 
 import pytest
 from hypothesis import given
@@ -36,7 +36,7 @@ def test_a_step_has_the_same_samples_whatever_the_number_of_ranks(world_size):
     alone = list(islice(order(30, 12), 5))
     ranks = [list(islice(order(30, 12, rank=rank, world_size=world_size), 5)) for rank in range(world_size)]
 
-    assert [sorted(batch) for batch in alone] == [sorted(sum(shares, [])) for shares in zip(*ranks, strict=True)]
+    assert [sorted(batch) for batch in alone] == [sorted(chain(*shares)) for shares in zip(*ranks, strict=True)]
     assert {len(share) for shares in ranks for share in shares} == {12 // world_size}
 
 

@@ -47,11 +47,11 @@ class TinyTask(ClassificationTask[ClassificationConfig]):
 
 
 class TinyModel(BaseModel[BaseModelConfig]):
-    """One hidden layer; draws global random numbers in training."""
+    """One hidden layer and what follows it."""
 
-    def __init__(self, dropout: float = 0.5) -> None:
+    def __init__(self, *middle: nn.Module) -> None:
         super().__init__(BaseModelConfig("tiny"))
-        self.body = nn.Sequential(nn.Flatten(), nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(dropout))
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(4, 6), *middle)
         self.head = nn.Linear(6, 3)
 
     def forward(self, inputs: Tensor) -> ModelOutput:
@@ -61,6 +61,9 @@ class TinyModel(BaseModel[BaseModelConfig]):
 
 class Training:
     """One training in a directory: what it left behind.
+
+    Args:
+        plain: A model without running statistics, which draws no random numbers either.
 
     Attributes:
         entries: What was logged, as ``(phase, step, namespace, key, value)``.
@@ -73,11 +76,12 @@ class Training:
         *,
         callbacks: Sequence[Callback] = (),
         signals: StopSignals | None = None,
-        dropout: float = 0.5,
+        plain: bool = False,
         logger: BaseLoggerConfig | None = None,
     ) -> None:
         seed_everything(config.seed)
-        self.task, self.model, self.trainer = TinyTask(), TinyModel(dropout), SupervisedTrainer(config)
+        middle = [] if plain else [nn.BatchNorm1d(6), nn.Dropout()]
+        self.task, self.model, self.trainer = TinyTask(), TinyModel(*middle), SupervisedTrainer(config)
         memory = MemoryLogger(logger or BaseLoggerConfig("memory"))
         context = RunContext(directory)
         with LoggerGroup([memory], context, on_error="raise") as logs:
