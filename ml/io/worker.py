@@ -12,7 +12,8 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from threading import Event
 from threading import RLock as Lock
@@ -87,9 +88,17 @@ class Worker(Generic[T]):
         tell_after_fork(self)
 
     def _reset(self) -> None:
-        self._changed = threading.Condition()
+        # The lock is entered, never the condition: a KeyboardInterrupt cannot come between taking a
+        # lock and holding it, but it can inside of the condition's own methods, which are Python.
+        self._lock = Lock()
+        self._changed = threading.Condition(self._lock)
+        self._arrived: deque[_Entry[T]] = deque()
+        self._is_changing = self._is_asleep = False
         self._entries: deque[_Entry[T]] = deque()
+        self._left = 0  # entries that were dropped, and still stand in ``_entries``
         self._droppable: deque[_Entry[T]] = deque()
+        self._others: deque[_Entry[T]] = deque()
+        self._droppable_bytes = 0
         self._running: list[_Entry[T]] = []
         self._runs = 0
         self._run_is_open = False
@@ -123,34 +132,21 @@ class Worker(Generic[T]):
             What was dropped, oldest first: maybe ``item`` itself, which is what
             happens after ``stop`` and in a forked child.
         """
-        with self._changed:
+        with self._lock:
             if not self.is_alive:
                 self._warn_once()
                 return [item]
-            droppable = droppable and (more or not self._run_is_open)
-            dropped = self._make_room(self.max_bytes - size_bytes, droppable) if size_bytes else []
-            if size_bytes and self._bytes + size_bytes > self.max_bytes:
-                if not more:
-                    self._end_run()
-                return [*dropped, item]
-            self._run_is_open = more
-            entry = _Entry(item, size_bytes, droppable, not more)
-            self._entries.append(entry)
-            if droppable:
-                self._droppable.append(entry)
-            self._bytes += size_bytes
-            if not more:
-                self._complete_run()
-            return dropped
+            self._arrived.append(_Entry(item, size_bytes, droppable, not more))
+            return self._change(self.max_bytes)
 
     def shrink(self, max_bytes: int) -> list[T]:
         """Drops the oldest items until the queue holds at most ``max_bytes``; returns them."""
-        with self._changed:
-            return self._make_room(max_bytes, False)
+        with self._lock:
+            return self._change(max_bytes)
 
     def wait_for_room(self, max_bytes: int, timeout_s: float | None = None) -> bool:
         """Waits until the queue holds at most ``max_bytes``. False: it does not, in time or ever."""
-        with self._changed:
+        with self._lock:
             self._hurried += 1
             self._changed.notify_all()
             try:
@@ -163,12 +159,13 @@ class Worker(Generic[T]):
         """Waits until everything submitted was handled; a run that waits to be retried is retried at once."""
         if self._inert:
             return False
-        with self._changed:
+        with self._lock:
             self._hurried += 1
             self._wake_s = 0.0
             self._changed.notify_all()
             try:
-                return self._changed.wait_for(lambda: not self._entries and not self._running, timeout_s)
+                self._changed.wait_for(lambda: self._is_empty or self._abandoned, timeout_s)
+                return self._is_empty
             finally:
                 self._hurried -= 1
 
@@ -184,11 +181,12 @@ class Worker(Generic[T]):
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         if not own_thread:
             self.drain(timeout_s)
-        with self._changed:
+        with self._lock:
             self._stopping = self._abandoned = True
             left = [entry.item for entry in (*self._running, *self._entries) if not entry.left]
-            self._entries.clear()
-            self._droppable.clear()
+            for queue in (self._entries, self._droppable, self._others):
+                queue.clear()
+            self._left = 0
             self._changed.notify_all()
         if not own_thread:
             # A thread that is still inside a C library when the interpreter goes away can abort the process.
@@ -211,30 +209,80 @@ class Worker(Generic[T]):
 
     # the queue; the lock is held
 
-    def _make_room(self, max_bytes: int, for_droppable: bool) -> list[T]:
-        dropped = []
-        while self._bytes > max_bytes and (entry := self._oldest(only_droppable=for_droppable)) is not None:
-            self._forget(entry)
-            dropped.append(entry.item)
+    @property
+    def _is_empty(self) -> bool:
+        return len(self._entries) == self._left and not self._running and not self._arrived
+
+    def _change(self, max_bytes: int) -> list[T]:
+        """Drops what is above ``max_bytes``, takes in what has arrived, and returns what was dropped.
+
+        A signal handler or a finalizer may submit in the middle of a change, on the
+        same thread; what it brings is left to the call that is under way.
+        """
+        dropped: list[T] = []
+        while not self._is_changing:
+            self._is_changing = True
+            try:
+                dropped += self._make_room(max_bytes, self._droppable, self._others)
+                while self._arrived:
+                    dropped += self._add(self._arrived.popleft())
+            finally:
+                self._is_changing = False
+            if not self._arrived:
+                break
         return dropped
 
-    def _oldest(self, *, only_droppable: bool) -> _Entry[T] | None:
-        while self._droppable and self._droppable[0].left:
-            self._droppable.popleft()
-        for entry in self._droppable:
-            if not entry.left and not entry.in_flight:
-                return entry
-        if only_droppable:
-            return None
-        while self._entries and self._entries[0].left:
-            self._entries.popleft()
-        return next((entry for entry in self._entries if entry.size_bytes and not entry.left), None)
+    def _add(self, entry: _Entry[T]) -> list[T]:
+        entry.droppable = entry.droppable and not (entry.ends and self._run_is_open)
+        dropped: list[T] = []
+        if entry.size_bytes:
+            max_bytes = self.max_bytes - entry.size_bytes
+            held = sum(other.size_bytes for other in self._running if other.droppable or not entry.droppable)
+            loose = (self._droppable_bytes if entry.droppable else self._bytes) - held
+            if self._bytes - loose > max_bytes:  # room cannot be made, so nothing is dropped for it
+                if entry.ends:
+                    self._end_run()
+                return [entry.item]
+            dropped = self._make_room(max_bytes, self._droppable, *(() if entry.droppable else (self._others,)))
+        self._append(entry)
+        return dropped
+
+    def _append(self, entry: _Entry[T]) -> None:
+        self._run_is_open = not entry.ends
+        if entry.ends:
+            self._runs += 1
+        self._entries.append(entry)
+        if entry.size_bytes:
+            (self._droppable if entry.droppable else self._others).append(entry)
+            self._bytes += entry.size_bytes
+            self._droppable_bytes += entry.size_bytes if entry.droppable else 0
+        if entry.ends:
+            self._wake()
+
+    def _make_room(self, max_bytes: int, *queues: deque[_Entry[T]]) -> list[T]:
+        dropped = []
+        for queue in queues:
+            while self._bytes > max_bytes and (entry := self._oldest(queue)) is not None:
+                dropped.append(entry.item)
+                self._left += 1
+                if entry.ends:  # the others of its run went before it
+                    self._runs -= 1
+                self._forget(entry)
+        if self._left > 64 + len(self._entries) // 2:
+            self._entries = deque(entry for entry in self._entries if not entry.left)
+            self._left = 0
+        return dropped
+
+    def _oldest(self, queue: deque[_Entry[T]]) -> _Entry[T] | None:
+        while queue and queue[0].left:
+            queue.popleft()
+        return next((entry for entry in queue if not entry.in_flight and not entry.left), None)
 
     def _forget(self, entry: _Entry[T]) -> None:
         entry.left = True
+        del entry.item
         self._bytes -= entry.size_bytes
-        if entry.ends:  # the others of its run went before it
-            self._runs -= 1
+        self._droppable_bytes -= entry.size_bytes if entry.droppable else 0
 
     def _end_run(self) -> None:
         """The last item of a run was dropped on arrival: what came before it ends the run."""
@@ -244,13 +292,14 @@ class Worker(Generic[T]):
                 return
             if not entry.left:
                 entry.ends = True
-                self._complete_run()
+                self._runs += 1
+                self._wake()
                 return
 
-    def _complete_run(self) -> None:
-        self._runs += 1
-        if self._runs == 1 and not self._running:
-            self._wake_s = time.monotonic() + self._linger_s
+    def _wake(self) -> None:
+        if self._is_asleep:
+            if self._runs == 1:
+                self._wake_s = time.monotonic() + self._linger_s
             self._changed.notify_all()
 
     def _take_run(self) -> list[_Entry[T]]:
@@ -258,6 +307,7 @@ class Worker(Generic[T]):
         while self._entries:
             entry = self._entries.popleft()
             if entry.left:
+                self._left -= 1
                 continue
             entry.in_flight = True
             run.append(entry)
@@ -266,20 +316,53 @@ class Worker(Generic[T]):
         self._runs -= 1
         return run
 
+    def _settle(self, run: list[_Entry[T]], delay_s: float | None) -> None:
+        if delay_s is None:
+            for entry in run:
+                self._forget(entry)
+            for queue in (self._droppable, self._others):
+                while queue and queue[0].left:
+                    queue.popleft()
+            self._wake_s = 0.0
+        else:
+            for entry in run:
+                entry.in_flight = False
+            self._entries.extendleft(reversed(run))
+            self._runs += 1
+            self._wake_s = time.monotonic() + delay_s
+        self._running = []
+        self._changed.notify_all()
+
+    @contextmanager
+    def _uninterrupted(self) -> Iterator[None]:
+        """The worker's own change of the queue. A finalizer may submit meanwhile; there is no one to tell of drops."""
+        self._is_changing = True
+        yield
+        self._is_changing = False
+        while self._arrived:
+            self._append(self._arrived.popleft())
+
     # the thread
 
     def _run(self) -> None:
         idle_s: float | None = None
         while True:
-            with self._changed:
+            with self._lock:
                 self._wait(idle_s)
                 if self._abandoned:
                     break
-                self._running = run = self._take_run() if self._runs and self._is_time() else []
+                run: list[_Entry[T]] = []
+                if self._runs and self._is_time():
+                    with self._uninterrupted():
+                        self._running = run = self._take_run()
             if run:
                 delay_s = self._call(partial(self._handle, [entry.item for entry in run]))
-                with self._changed:
-                    self._settle(run, delay_s)
+                with self._lock:
+                    if self._abandoned:
+                        self._running = []
+                        break
+                    with self._uninterrupted():
+                        self._settle(run, delay_s)
                 self.breathe()
             if self._idle is not None and (not self._runs or (idle_s is not None and time.monotonic() >= idle_s)):
                 wanted_s = self._call(self._idle)
@@ -290,7 +373,7 @@ class Worker(Generic[T]):
     def _call(self, function: Callable[[], ResultT]) -> ResultT | None:
         try:
             return function()
-        except Exception:
+        except BaseException:
             _log.exception("%s: its handler raised, which it must not; what it held is lost.", self.name)
             return None
 
@@ -304,29 +387,14 @@ class Worker(Generic[T]):
             deadlines = [idle_s] if idle_s is not None else []
             if self._runs:
                 deadlines.append(self._wake_s)
+            self._is_asleep = not self._runs
             self._changed.wait(min(deadlines) - now if deadlines else None)
+            self._is_asleep = False
             self._rested_s = time.monotonic()
 
     def _is_time(self) -> bool:
         now = time.monotonic()
         return now >= self._wake_s or (self._hurried > 0 and self._wake_s - now <= self._linger_s)
-
-    def _settle(self, run: list[_Entry[T]], delay_s: float | None) -> None:
-        self._running = []
-        if self._abandoned:
-            return
-        for entry in run:
-            entry.in_flight = False
-        if delay_s is None:
-            for entry in run:
-                entry.left = True
-                self._bytes -= entry.size_bytes
-            self._wake_s = 0.0
-        else:
-            self._entries.extendleft(reversed(run))
-            self._runs += 1
-            self._wake_s = time.monotonic() + delay_s
-        self._changed.notify_all()
 
     def _warn_once(self) -> None:
         if self._inert and not self._warned:

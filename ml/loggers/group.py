@@ -157,7 +157,7 @@ class LoggerGroup:
             if self._in_pass and self._state is not None:
                 self._in_pass = False
                 self._unsettle()
-                with self._snapshots.step():
+                with self._snapshots:
                     for delivery in self._deliveries:
                         delivery.end_pass(self._state, self._snapshots)
 
@@ -205,7 +205,7 @@ class LoggerGroup:
                 if self._state is not None:
                     self._write(list(self._components), self._state, force=True)
                     self.end_pass()
-                    with self._snapshots.step():
+                    with self._snapshots:
                         for delivery in self._deliveries:
                             delivery.end_windows(self._state, self._snapshots)
                 self._closed = True
@@ -260,7 +260,7 @@ class LoggerGroup:
         wanted = [entry for component in components for entry in self._wanted(component, state.phase)]
         if not wanted and not any(due):
             return
-        with self._snapshots.step():
+        with self._snapshots:
             try:
                 for entry in wanted:
                     self._offer(entry, state)

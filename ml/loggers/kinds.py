@@ -118,10 +118,6 @@ class Kind:
         return self.name
 
 
-def _select_scalar(snapshots: Snapshots, value: object, options: object) -> object:
-    return snapshots.scalar(value)
-
-
 def _select_text(snapshots: Snapshots, value: object, options: object) -> str:
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
     if len(text) > MAX_BYTES:
@@ -288,7 +284,7 @@ def _ply(common: Common) -> bytes:
     return encode_ply(common.array, common.colors)
 
 
-SCALAR = Kind("scalar", "log_scalar", "scalars", _select_scalar, droppable=False, reducible=True)
+SCALAR = Kind("scalar", "log_scalar", "scalars", Snapshots.scalar, droppable=False, reducible=True)
 STRING = Kind("string", "log_string", "strings", _select_text, droppable=False, limited=False)
 IMAGE = Kind("image", "log_image", "images", _select_image, _munge_image, encoders={"png": _png})
 AUDIO = Kind("audio", "log_audio", "audios", _select_audio, _munge_audio, encoders={"wav": _wav})

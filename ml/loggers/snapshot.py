@@ -7,8 +7,8 @@ thread starts the copy and never waits for it; ``arrived`` does, on the backend'
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from numbers import Number
 from types import ModuleType
@@ -55,7 +55,7 @@ def version(value: object) -> object:
 
 
 class Snapshots:
-    """Takes the copies of one step's values after another, on the training thread.
+    """Takes copies of values, on the training thread: ``with snapshots:`` is the end of one step.
 
     Args:
         world_size: Where it is above 1, a callable that calls a collective is
@@ -65,16 +65,22 @@ class Snapshots:
     def __init__(self, world_size: int = 1) -> None:
         self._guarded = world_size > 1
         self._scalars = DeviceScalars()
+        self._no_grad: AbstractContextManager[object] | None = None
 
-    @contextmanager
-    def step(self) -> Iterator[None]:
-        """The time in which the values of a step are computed: no graph is recorded in it."""
+    def __enter__(self) -> None:
+        """Begins a step: until it ends, no graph is recorded."""
         torch = torch_module()
-        with torch.no_grad() if torch is not None else nullcontext():
-            try:
-                yield
-            finally:
-                self._scalars.launch()
+        self._no_grad = None if torch is None else torch.no_grad()
+        if self._no_grad is not None:
+            self._no_grad.__enter__()
+
+    def __exit__(self, *exception: object) -> None:
+        """Ends the step: copies from accelerators start."""
+        try:
+            self._scalars.launch()
+        finally:
+            if self._no_grad is not None:
+                self._no_grad.__exit__(None, None, None)
 
     def compute(self, function: Callable[[], object]) -> object:
         """Calls what was logged.
@@ -87,7 +93,7 @@ class Snapshots:
         with _guard()():
             return function()
 
-    def scalar(self, value: object) -> "int | float | DeviceScalar":
+    def scalar(self, value: object, options: object = None) -> "int | float | DeviceScalar":
         """Returns the number that ``value`` holds: read at once on the CPU, on its way on an accelerator.
 
         Raises:

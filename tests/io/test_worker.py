@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 
 import pytest
@@ -343,11 +343,10 @@ def test_drain_says_false_when_the_retry_fails_too_and_does_not_try_again_and_ag
     with started(handler) as worker:
         worker.submit("a", size_bytes=1)
         assert handler.arrived.acquire(timeout=LIMIT_S)
-        with suppress(AssertionError):
-            assert not worker.drain(0.05)
-        tried = len(handler.runs)
+        assert worker.drain(0.05) is False
+        assert worker.stop(0.0) == ["a"]
 
-    assert tried == 2
+    assert 2 <= len(handler.runs) <= 3, "once more for the drain, and for the stop at most"
 
 
 def test_items_that_wait_to_be_retried_can_be_dropped_and_are_not_offered_again() -> None:
@@ -460,7 +459,7 @@ def test_stop_at_its_deadline_returns_what_was_not_handled_oldest_first() -> Non
         worker.submit("second", size_bytes=1, more=True)
         worker.submit("third", size_bytes=1)
         assert worker.stop(0.0) == ["first", "second", "third"]
-        assert worker.drain(LIMIT_S)
+        assert worker.drain(LIMIT_S) is False, "what is not handled is never said to be"
         handler.gate.set()
 
     assert handler.items == ["first"]

@@ -11,6 +11,7 @@ from ml.loggers.base import BaseLoggerConfig
 from ml.loggers.group import LoggerGroup
 from ml.loggers.memory import MemoryLogger
 from ml.loggers.multi import MultiLogger
+from ml.loggers.reduce import Reduction
 from ml.testing import FakeClock
 
 
@@ -184,8 +185,6 @@ def test_a_mean_of_tensors_holds_no_graph(loop):
 
 
 def test_a_window_of_many_small_numbers_keeps_its_precision():
-    from ml.loggers.reduce import Reduction
-
     reduction = Reduction("mean")
     for _ in range(100_000):
         reduction.add(0.1, 1.0, State())

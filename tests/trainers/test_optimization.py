@@ -17,9 +17,10 @@ def stepped(**settings) -> tuple[nn.Linear, Optimization]:
     return model, optimization
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16"])
 @pytest.mark.parametrize(("limit", "length"), [(1.0, 1.0), (10.0, 5.0), (None, 5.0)])
-def test_gradients_are_cut_to_a_length_and_logged_as_they_were(limit, length):
-    model, optimization = stepped(clip_grad_norm=limit)
+def test_gradients_are_cut_to_a_length_and_logged_as_they_were(limit, length, precision):
+    model, optimization = stepped(clip_grad_norm=limit, precision=precision)
 
     assert model.weight.grad.norm().item() == pytest.approx(length, rel=1e-4)
     assert optimization.grad_norm().item() == pytest.approx(5.0)
