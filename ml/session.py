@@ -25,7 +25,7 @@ from ml.core.registry import LOGGERS
 from ml.core.run import RunContext, detect_rank
 from ml.core.state import PHASES, Phase, State
 from ml.io.rundir import RunDirectory, Status, Store, start_run_directory
-from ml.io.worker import close_at_exit, tell_after_fork
+from ml.io.worker import close_at_exit, forget_at_exit, tell_after_fork
 from ml.loggers.base import AnyLogger, BaseLogger
 from ml.loggers.group import LoggerGroup
 from ml.loggers.multi import MultiLogger
@@ -206,6 +206,7 @@ class Run:
             return self.group.close()
         finally:
             self._place.finish(status, elapsed_time_s=elapsed_s)
+            forget_at_exit(self)
 
     def __enter__(self) -> "Run":
         return self

@@ -80,7 +80,7 @@ def train(config: DictConfig) -> float:
     finally:
         run.finish(status, elapsed_time_s=trainer.state.elapsed_time_s)
     if context.is_primary:
-        print(_farewell(run.path, trainer.interrupted_by))
+        _say(_farewell(run.path, trainer.interrupted_by))
     if trainer.interrupted_by is not None:
         raise SystemExit(128 + trainer.interrupted_by)
     return trainer.objective
@@ -149,9 +149,9 @@ def _backends(config: DictConfig, total_steps: int) -> list[DictConfig]:
 
 
 def _start_run(config: DictConfig, resume: str | None, world: "World") -> RunDirectory:
-    settings = HydraConfig.get()
     root, directory = ROOT / config.run.name, config.run.directory
-    if settings.mode == RunMode.MULTIRUN and directory is None:
+    settings = HydraConfig.get() if HydraConfig.initialized() else None
+    if settings is not None and settings.mode == RunMode.MULTIRUN and directory is None:
         root = Path(settings.sweep.dir)
         directory = root / _job_name(settings.job.num, settings.job.override_dirname)
     from ml.trainers.resume import newest_unfinished
@@ -170,6 +170,13 @@ def _start_run(config: DictConfig, resume: str | None, world: "World") -> RunDir
 
 def _job_name(number: int, overrides: str) -> str:
     return re.sub(r"[^\w.,=+-]", "_", f"{number}-{overrides}")[:_MAX_NAME_LENGTH]
+
+
+def _say(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except OSError:  # nobody reads any more; without this Python would fail again at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _farewell(run: Path, interrupted_by: int | None) -> str:

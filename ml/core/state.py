@@ -1,9 +1,14 @@
 """Where training stands: the phase, and how far it has come."""
 
+import math
 from typing import Literal, NamedTuple, get_args
+
+from ml.core.errors import ConfigError
 
 Phase = Literal["train", "valid", "test"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
+
+_MAX_COUNT = 2**63 - 1
 
 
 class State(NamedTuple):
@@ -35,3 +40,44 @@ class State(NamedTuple):
     start_time_s: float = 0.0
     elapsed_time_s: float = 0.0
     time_s: float = 0.0
+
+
+def normalized(state: State) -> State:
+    """Returns the state with counts and times that every format can hold.
+
+    Counts become whole numbers of 64 bits: of a float the whole part, of what is too
+    large the largest, of what is no number 0. Times become finite seconds, or 0. A
+    state that is in order is returned as it is.
+
+    Raises:
+        ConfigError: There is no such phase.
+    """
+    counts, times = state[1:8], state[8:]
+    if (
+        state.phase in PHASES
+        and set(map(type, counts)) == {int}
+        and set(map(type, times)) <= {int, float}
+        and -_MAX_COUNT <= min(counts) <= max(counts) <= _MAX_COUNT
+        and math.isfinite(sum(times))
+    ):
+        return state
+    if state.phase not in PHASES:
+        raise ConfigError(f"A phase is one of {', '.join(PHASES)}, got {state.phase!r}.")
+    return State(state.phase, *map(_count, counts), *map(_seconds, times))
+
+
+def _count(value: object) -> int:
+    try:
+        return max(-_MAX_COUNT, min(_MAX_COUNT, int(value)))  # type: ignore[call-overload,no-any-return]
+    except (TypeError, ValueError):
+        return 0
+    except OverflowError:  # an infinity
+        return _MAX_COUNT
+
+
+def _seconds(value: object) -> float:
+    try:
+        seconds = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return seconds if math.isfinite(seconds) else 0.0

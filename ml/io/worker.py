@@ -20,7 +20,7 @@ from threading import RLock as Lock
 from typing import Generic, Protocol, TypeVar
 from weakref import WeakSet
 
-__all__ = ["Closeable", "Event", "ForkAware", "Lock", "Worker", "close_at_exit", "tell_after_fork"]
+__all__ = ["Closeable", "Event", "ForkAware", "Lock", "Worker", "close_at_exit", "forget_at_exit", "tell_after_fork"]
 
 _log = logging.getLogger("ml")
 
@@ -93,7 +93,7 @@ class Worker(Generic[T]):
         self._lock = Lock()
         self._changed = threading.Condition(self._lock)
         self._arrived: deque[_Entry[T]] = deque()
-        self._is_changing = self._is_asleep = False
+        self._is_changing = self._is_asleep = self._retry_at_once = False
         self._entries: deque[_Entry[T]] = deque()
         self._left = 0  # entries that were dropped, and still stand in ``_entries``
         self._droppable: deque[_Entry[T]] = deque()
@@ -112,6 +112,11 @@ class Worker(Generic[T]):
     def is_alive(self) -> bool:
         """Whether items are still handled: not stopped, not a forked child's copy."""
         return not self._inert and not self._stopping
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the caller runs on this worker's thread."""
+        return self._thread is threading.current_thread()
 
     @property
     def queued_bytes(self) -> int:
@@ -139,10 +144,13 @@ class Worker(Generic[T]):
             self._arrived.append(_Entry(item, size_bytes, droppable, not more))
             return self._change(self.max_bytes)
 
-    def shrink(self, max_bytes: int) -> list[T]:
-        """Drops the oldest items until the queue holds at most ``max_bytes``; returns them."""
+    def shrink(self, max_bytes: int, *, only_droppable: bool = False) -> list[T]:
+        """Drops the oldest droppable items, then the oldest others unless ``only_droppable``; returns them.
+
+        It stops when the queue holds at most ``max_bytes``.
+        """
         with self._lock:
-            return self._change(max_bytes)
+            return self._change(max_bytes, only_droppable=only_droppable)
 
     def wait_for_room(self, max_bytes: int, timeout_s: float | None = None) -> bool:
         """Waits until the queue holds at most ``max_bytes``. False: it does not, in time or ever."""
@@ -156,12 +164,12 @@ class Worker(Generic[T]):
             return self._bytes <= max_bytes
 
     def drain(self, timeout_s: float | None = None) -> bool:
-        """Waits until everything submitted was handled; a run that waits to be retried is retried at once."""
+        """Waits until everything submitted was handled; what could not be handled is retried at once, one time."""
         if self._inert:
             return False
         with self._lock:
             self._hurried += 1
-            self._wake_s = 0.0
+            self._wake_s, self._retry_at_once = 0.0, bool(self._running)
             self._changed.notify_all()
             try:
                 self._changed.wait_for(lambda: self._is_empty or self._abandoned, timeout_s)
@@ -177,7 +185,7 @@ class Worker(Generic[T]):
         """
         if self._inert:
             return []
-        own_thread = self._thread is threading.current_thread()
+        own_thread = self.is_here
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         if not own_thread:
             self.drain(timeout_s)
@@ -213,17 +221,18 @@ class Worker(Generic[T]):
     def _is_empty(self) -> bool:
         return len(self._entries) == self._left and not self._running and not self._arrived
 
-    def _change(self, max_bytes: int) -> list[T]:
+    def _change(self, max_bytes: int, *, only_droppable: bool = False) -> list[T]:
         """Drops what is above ``max_bytes``, takes in what has arrived, and returns what was dropped.
 
         A signal handler or a finalizer may submit in the middle of a change, on the
         same thread; what it brings is left to the call that is under way.
         """
         dropped: list[T] = []
+        queues = (self._droppable,) if only_droppable else (self._droppable, self._others)
         while not self._is_changing:
             self._is_changing = True
             try:
-                dropped += self._make_room(max_bytes, self._droppable, self._others)
+                dropped += self._make_room(max_bytes, *queues)
                 while self._arrived:
                     dropped += self._add(self._arrived.popleft())
             finally:
@@ -329,7 +338,8 @@ class Worker(Generic[T]):
                 entry.in_flight = False
             self._entries.extendleft(reversed(run))
             self._runs += 1
-            self._wake_s = time.monotonic() + delay_s
+            self._wake_s = 0.0 if self._retry_at_once else time.monotonic() + delay_s
+        self._retry_at_once = False
         self._running = []
         self._changed.notify_all()
 
@@ -418,7 +428,7 @@ class Closeable(Protocol):
 
 # One entry of each hook for the whole process: Python has no way to take a fork hook back.
 _fork_aware: WeakSet[ForkAware] = WeakSet()
-_to_close: WeakSet[Closeable] = WeakSet()
+_to_close: dict[Closeable, None] = {}
 
 
 def tell_after_fork(target: ForkAware) -> None:
@@ -427,12 +437,18 @@ def tell_after_fork(target: ForkAware) -> None:
 
 
 def close_at_exit(target: Closeable) -> None:
-    """Has ``close`` called when the interpreter ends, if ``target`` still lives.
+    """Has ``close`` called when the interpreter ends, unless ``forget_at_exit`` came first.
 
-    Threads cannot be started then any more, and other libraries' pools are gone:
-    ``close`` may only wait for threads that run already.
+    It keeps ``target`` alive: what a function left open is closed too. Threads cannot be
+    started then any more, and other libraries' pools are gone: ``close`` may only wait
+    for threads that run already.
     """
-    _to_close.add(target)
+    _to_close[target] = None
+
+
+def forget_at_exit(target: Closeable) -> None:
+    """Takes back ``close_at_exit``: the target is closed."""
+    _to_close.pop(target, None)
 
 
 def _after_fork_in_child() -> None:

@@ -53,6 +53,11 @@ class Delivery:
         self._media_open = False
         self._deadline_s: float | None = None
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the caller runs on the backend's own thread."""
+        return self._queue.is_here
+
     # which values
 
     def refusal(self, kind: Kind, path: str) -> Literal["unsupported", "excluded"] | None:
@@ -121,11 +126,11 @@ class Delivery:
             self._take_reductions(state, snapshots)
             if state.phase == "train":
                 self._reductions["train"].clear()
-        if self._accepted or self._limited or self._reduced:
-            self.count()
+        self.count()
         if self._plain or self._media:
-            self._pending.add(state, self._plain, self._media)
-            self._plain, self._media = [], []
+            plain, media = self._plain, self._media
+            self._plain, self._media = [], []  # first: what an interruption leaves here would be written twice
+            self._pending.add(state, plain, media)
         if due:
             self.hand_over(state)
         elif self._pending.size_bytes:
@@ -136,16 +141,17 @@ class Delivery:
         self._take_reductions(state, snapshots)
         self._reductions[state.phase].clear()
         if self._plain:
-            self._pending.add(state, self._plain, [])
-            self._plain = []
+            plain, self._plain = self._plain, []
+            self._pending.add(state, plain, [])
         self.count()
         for kept in self._kept[state.phase]:
             kept.clear()
         self.hand_over(state)
 
     def begin_close(self, deadline_s: float) -> None:
-        """From now on nothing waits longer than until ``deadline_s`` (of ``time.monotonic``)."""
+        """From now on nothing waits longer than until ``deadline_s`` (of ``time.monotonic``), and no retry at all."""
         self._deadline_s = deadline_s
+        self._queue.drain(0.0)
 
     def end_windows(self, state: State, snapshots: "Snapshots") -> None:
         """Nothing more comes: writes what open windows still hold, of every phase."""
@@ -153,8 +159,8 @@ class Delivery:
             self._take_reductions(state._replace(phase=phase), snapshots)
             self._reductions[phase].clear()
         if self._plain:
-            self._pending.add(state, self._plain, [])
-            self._plain = []
+            plain, self._plain = self._plain, []
+            self._pending.add(state, plain, [])
         self.count()
         self.hand_over(state)
 
@@ -181,8 +187,7 @@ class Delivery:
             self._queue.wait_for_room(max(0, room_bytes), wait_s)
         for batch in batches:
             more = batch is not batches[-1]
-            droppable = bool(batch.rows) and batch.rows[0][0].droppable
-            self._drop(self._queue.submit(batch, size_bytes=batch.size_bytes, droppable=droppable, more=more))
+            self._drop(self._queue.submit(batch, size_bytes=batch.size_bytes, droppable=batch.is_media, more=more))
 
     def submit(self, task: Task) -> bool:
         """Has the backend's thread do something after what it was given; False: it never will."""
@@ -211,16 +216,16 @@ class Delivery:
     def stop(self, deadline_s: float) -> None:
         """Ends the backend; what is not written at ``deadline_s`` (of ``time.monotonic``) is given up."""
         self._queue.stop(max(0.0, deadline_s - time.monotonic()))
-        self.tally.finish()
+        if count := self.tally.finish():
+            self._reporter.notice(
+                self.backend.id, f"'{self.backend.id}' did not write {count} values before closing had to end: lost."
+            )
 
     # counting
 
     def count(self) -> None:
         """Brings the tally up to date with what was decided since the last time."""
-        self.tally.accept(self._accepted)
-        self.tally.skip("rate_limited", self._limited)
-        self.tally.skip("reduced", self._reduced)
-        self._accepted = self._limited = self._reduced = 0
+        self.tally.offered = (self._accepted, self._limited, self._reduced)
 
     def stats(self) -> LoggerStats:
         """Returns what became of the backend's values."""
@@ -241,9 +246,12 @@ class Delivery:
 
     def _bound(self) -> None:
         max_bytes = self.backend.config.max_queue_bytes
-        if self._pending.size_bytes + self._queue.queued_bytes > max_bytes:
-            self._drop(self._queue.shrink(max(0, max_bytes - self._pending.size_bytes)))
-            self._drop(self._pending.shrink(max_bytes))
+        for only_media in (True, False):  # of each, what is queued is older than what is pending
+            if self._pending.size_bytes + self._queue.queued_bytes > max_bytes:
+                queue_bytes = max(0, max_bytes - self._pending.size_bytes)
+                self._drop(self._queue.shrink(queue_bytes, only_droppable=only_media))
+                pending_bytes = max(0, max_bytes - self._queue.queued_bytes)
+                self._drop(self._pending.shrink(pending_bytes, only_media=only_media))
 
     def _drop(self, dropped: "list[Item] | list[Batch]") -> None:
         for item in dropped:

@@ -20,14 +20,14 @@ from omegaconf import DictConfig
 from ml.core.errors import ConfigError, LogValueError
 from ml.core.redact import Redactor
 from ml.core.run import RunContext
-from ml.core.state import Phase, State
-from ml.io.worker import Lock, close_at_exit, tell_after_fork
+from ml.core.state import Phase, State, normalized
+from ml.io.worker import Lock, close_at_exit, forget_at_exit, tell_after_fork
 from ml.loggers.base import AnyLogger
 from ml.loggers.compute import ComputeError, compute_contribution, compute_value, origin_of, reduce_of
 from ml.loggers.delivery import Delivery, Ident
 from ml.loggers.off import OffLogger
 from ml.loggers.reduce import Reduce
-from ml.loggers.report import OnError, Reporter
+from ml.loggers.report import OnError, Reporter, text_of
 from ml.loggers.route import Route
 from ml.loggers.runner import InPlace, Task
 from ml.loggers.snapshot import Snapshots
@@ -96,7 +96,7 @@ class LoggerGroup:
         self._settled: dict[Ident, Route] = {}
         self._state: State | None = None
         self._in_pass = False
-        self._writing = self._closed = False
+        self._writing = self._closing = self._closed = False
         tell_after_fork(self)
 
     def _start(self, loggers: list[AnyLogger]) -> None:
@@ -104,6 +104,8 @@ class LoggerGroup:
         for backend in loggers:
             try:
                 backend.initialize(self.context)
+                if not hasattr(backend, "limits"):
+                    raise ConfigError(f"initialize of '{backend.id}' must call super().initialize(context).")
             except ConfigError:
                 for other in started:
                     other.close()
@@ -139,13 +141,16 @@ class LoggerGroup:
             components: What logged in it, each given once.
             state: Where training stands, this step included.
             force: Makes every backend due.
+
+        Raises:
+            ConfigError: The state has no known phase.
         """
         with self._lock:
             if self._writing:
                 self._reporter.notice("values", "A logged callable ended a step while one was being ended: ignored.")
                 return
-            self._writing = True
             try:
+                self._writing = True
                 self._reporter.raise_first()
                 self._write(components, state, force)
             finally:
@@ -168,10 +173,15 @@ class LoggerGroup:
             timeout_s: How long to wait; by default as long as ``close`` may take.
 
         Returns:
-            True only when everything that was accepted, and is in no open window, is durable.
+            True only when everything that was accepted, and is in no open window, is durable. False
+            inside of a logged callable and on a backend's own thread, which cannot wait for itself.
         """
+        if any(delivery.is_here for delivery in self._deliveries):
+            return False
         deadline_s = time.monotonic() + (self._close_timeout_s if timeout_s is None else timeout_s)
         with self._lock:
+            if self._writing:
+                return False
             self._reporter.raise_first()
             if self._state is not None:
                 for delivery in self._deliveries:
@@ -197,24 +207,36 @@ class LoggerGroup:
         Returns:
             What became of every value. Closing twice is closing once.
         """
+        if self._closing and any(delivery.is_here for delivery in self._deliveries):
+            # Whoever closes waits for this very thread.
+            return {delivery.backend.id: delivery.tally.stats() for delivery in self._deliveries}
         deadline_s = time.monotonic() + (self._close_timeout_s if timeout_s is None else timeout_s)
         with self._lock:
             if not self._closed and not self._writing:
-                for delivery in self._deliveries:
-                    delivery.begin_close(deadline_s)
-                if self._state is not None:
-                    self._write(list(self._components), self._state, force=True)
-                    self.end_pass()
-                    with self._snapshots:
-                        for delivery in self._deliveries:
-                            delivery.end_windows(self._state, self._snapshots)
-                self._closed = True
-                for delivery in self._deliveries:
-                    delivery.stop(deadline_s)
-                self._reporter.close(max(0.0, deadline_s - time.monotonic()))
+                self._closing = True
+                try:
+                    self._end(deadline_s)
+                finally:
+                    self._closed, self._writing = True, False
+                    for delivery in self._deliveries:
+                        delivery.stop(deadline_s)
+                    self._reporter.close(max(0.0, deadline_s - time.monotonic()))
+                    forget_at_exit(self)
             stats = self.stats()
             self._reporter.raise_first()
         return stats
+
+    def _end(self, deadline_s: float) -> None:
+        """Writes what open windows still hold, and what was logged since the last step."""
+        for delivery in self._deliveries:
+            delivery.begin_close(deadline_s)
+        if self._state is not None:
+            self._writing = True
+            self._write(list(self._components), self._state, force=True)
+            self.end_pass()
+            with self._snapshots:
+                for delivery in self._deliveries:
+                    delivery.end_windows(self._state, self._snapshots)
 
     def stats(self) -> dict[str, LoggerStats]:
         """Returns what became of every value so far, by backend id."""
@@ -226,8 +248,12 @@ class LoggerGroup:
     def __enter__(self) -> "LoggerGroup":
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            self.close()
+        except Exception:
+            if error is None:  # else what ended the loop is raised; this one was reported
+                raise
 
     def after_fork_in_child(self) -> None:
         """Makes the child's copy inert: it discards what it is given."""
@@ -239,6 +265,7 @@ class LoggerGroup:
     # a step
 
     def _write(self, components: "Iterable[MultiLogger]", state: State, force: bool) -> None:
+        state = self._in_order(state)
         if not state.time_s:
             state = state._replace(time_s=self.context.wall_clock())
         components = list(components)
@@ -262,11 +289,21 @@ class LoggerGroup:
             return
         with self._snapshots:
             try:
-                for entry in wanted:
-                    self._offer(entry, state)
+                self._offer_all(wanted, state)
             finally:
                 for delivery, is_due in zip(self._deliveries, due, strict=True):
                     delivery.end_step(state, self._snapshots, due=is_due)
+
+    def _in_order(self, state: State) -> State:
+        """Returns the state as every backend can write it; a count that is none is reported once."""
+        made = normalized(state)
+        if made is not state:
+            for name, was, now in zip(State._fields, state, made, strict=True):
+                if was != now and name != "time_s":
+                    error = LogValueError(f"{was!r} is no count or time, {now} is used", "Give a number.")
+                    located = error.located(f"State.{name}")
+                    self._reporter.report("values", str(located), located, about=name)
+        return made
 
     def _refuse(self, components: "list[MultiLogger]") -> None:
         for component in components:
@@ -307,6 +344,20 @@ class LoggerGroup:
         component.overwritten += overwritten
         return wanted
 
+    def _offer_all(self, entries: "list[Entry]", state: State) -> None:
+        """Offers the values of a step. What interrupts one passes when all were: none may be computed later."""
+        interruption: BaseException | None = None
+        for entry in entries:
+            try:
+                self._offer(entry, state)
+            except BaseException as error:
+                interruption = error
+        if interruption is not None:
+            try:
+                raise interruption
+            finally:
+                del interruption  # its traceback holds this frame
+
     def _offer(self, entry: "Entry", state: State) -> None:
         """Has a value computed if a backend is to get it, and gives it to those that are."""
         ident = entry[0]
@@ -339,6 +390,9 @@ class LoggerGroup:
             row: Row = (*ident, compute_value(entry, route.path, self._snapshots))
         except ComputeError as failure:
             self._fail(takers, failure.reason, failure.error, entry, route)
+        except BaseException:
+            _count_failed(takers, "callable")
+            raise
         else:
             for delivery in takers:
                 delivery.give(row)
@@ -351,6 +405,9 @@ class LoggerGroup:
             number, weight = compute_contribution(entry, reduce, self._snapshots)
         except ComputeError as failure:
             self._fail(route.receivers, failure.reason, failure.error, entry, route)
+        except BaseException:
+            _count_failed(route.receivers, "callable")
+            raise
         else:
             for delivery in route.receivers:
                 delivery.reduce(entry[0], reduce, number, weight, state)
@@ -362,13 +419,18 @@ class LoggerGroup:
         return reason is not None
 
     def _fail(self, takers: list[Delivery], reason: Failed, error: BaseException, entry: "Entry", route: Route) -> None:
-        for delivery in takers:
-            delivery.tally.accept(1)
-            delivery.tally.fail(reason)
+        _count_failed(takers, reason)
         origin = origin_of(entry)
         if isinstance(error, LogValueError):
             located = error.located(route.path, origin)
             self._reporter.report("values", str(located), located, about=route.path)
         else:
-            text = f"Cannot log '{route.path}': its value raised {type(error).__name__}: {error}. (Logged at {origin}.)"
+            raised = f"{type(error).__name__}: {text_of(error)}"
+            text = f"Cannot log '{route.path}': its value raised {raised}. (Logged at {origin}.)"
             self._reporter.report("values", text, error, about=route.path)
+
+
+def _count_failed(takers: list[Delivery], reason: Failed) -> None:
+    for delivery in takers:
+        delivery.tally.accept(1)
+        delivery.tally.fail(reason)

@@ -93,10 +93,11 @@ class Kind:
 
     Attributes:
         name: Its name in messages.
-        method: The method of a backend that takes it.
+        method: The method of a component that logs it, and of a backend that takes it.
         section: The name under which a line of ``log.jsonl`` lists its values.
         select: Cuts a value to what will be shown, where it lies. For a kind that is
             not droppable it returns the number or text itself.
+        example: Makes a small value, as a component may log it; for tests of every kind.
         munge: Turns a copy of that into the common format.
         droppable: Whether it is media: rate limited apart, and the first to go when room is short.
         limited: Whether a window keeps one value a key; else every value is kept.
@@ -108,6 +109,7 @@ class Kind:
     method: str
     section: str
     select: "Callable[[Snapshots, object, Any], object]"
+    example: "Callable[[], object]"
     munge: "Callable[[Any, Any], Common] | None" = None
     droppable: bool = True
     limited: bool = True
@@ -144,7 +146,13 @@ def _select_image(snapshots: Snapshots, value: object, options: ImageOptions | G
             texts = None if texts is None else [texts[index] for index in indices]
         texts = None if texts is None else [str(text) for text in texts]
         return snapshots.copy([pictures, texts, None, None])
-    return snapshots.copy([pictures, None if texts is None else str(texts), options.boxes, options.scores])
+    boxes, scores = _called(snapshots, options.boxes), _called(snapshots, options.scores)
+    return snapshots.copy([pictures, None if texts is None else str(texts), boxes, scores])
+
+
+def _called(snapshots: Snapshots, option: object) -> object:
+    """Returns an option that was logged beside a value: it may be a callable, as the value may."""
+    return snapshots.compute(option) if callable(option) else option
 
 
 def _pair(value: object) -> tuple[Any, Any]:
@@ -238,7 +246,9 @@ def _munge_histogram(copied: list[Any], options: object) -> Common:
 
 def _select_points(snapshots: Snapshots, value: object, options: PointOptions) -> object:
     cloud: Any = value if is_tensor(value) else as_array(value)
-    colors: Any = options.colors if options.colors is None or is_tensor(options.colors) else as_array(options.colors)
+    colors: Any = _called(snapshots, options.colors)
+    if colors is not None and not is_tensor(colors):
+        colors = as_array(colors)
     axis = point_axis(tuple(cloud.shape))
     count = cloud.shape[axis] if cloud.ndim else 0
     if count > options.max_points:
@@ -284,14 +294,26 @@ def _ply(common: Common) -> bytes:
     return encode_ply(common.array, common.colors)
 
 
-SCALAR = Kind("scalar", "log_scalar", "scalars", Snapshots.scalar, droppable=False, reducible=True)
-STRING = Kind("string", "log_string", "strings", _select_text, droppable=False, limited=False)
-IMAGE = Kind("image", "log_image", "images", _select_image, _munge_image, encoders={"png": _png})
-AUDIO = Kind("audio", "log_audio", "audios", _select_audio, _munge_audio, encoders={"wav": _wav})
-VIDEO = Kind("video", "log_video", "videos", _select_video, _munge_video, encoders={"gif": _gif})
-HISTOGRAM = Kind("histogram", "log_histogram", "histograms", _select_histogram, _munge_histogram)
+SCALAR = Kind("scalar", "log_scalar", "scalars", Snapshots.scalar, lambda: 0.5, droppable=False, reducible=True)
+STRING = Kind("string", "log_string", "strings", _select_text, lambda: "text", droppable=False, limited=False)
+IMAGE = Kind("image", "log_image", "images", _select_image, lambda: np.eye(8), _munge_image, encoders={"png": _png})
+AUDIO = Kind(
+    "audio", "log_audio", "audios", _select_audio, lambda: np.linspace(-1, 1, 100), _munge_audio, encoders={"wav": _wav}
+)
+VIDEO = Kind(
+    "video", "log_video", "videos", _select_video, lambda: np.ones((2, 8, 8)), _munge_video, encoders={"gif": _gif}
+)
+HISTOGRAM = Kind(
+    "histogram", "log_histogram", "histograms", _select_histogram, lambda: np.arange(9.0), _munge_histogram
+)
 POINT_CLOUD = Kind(
-    "point_cloud", "log_point_cloud", "point_clouds", _select_points, _munge_points, encoders={"ply": _ply}
+    "point_cloud",
+    "log_point_cloud",
+    "point_clouds",
+    _select_points,
+    lambda: np.eye(3),
+    _munge_points,
+    encoders={"ply": _ply},
 )
 
 KINDS = (SCALAR, STRING, IMAGE, AUDIO, VIDEO, HISTOGRAM, POINT_CLOUD)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FunctionType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from ml.core.errors import ConfigError
 from ml.core.state import State
@@ -141,9 +141,10 @@ class MultiLogger:
                 [0, 1]; a PIL image; a matplotlib figure; or a callable that gives one.
             namespace: Instead of the component's own.
             keep_resolution: Keeps pictures above 512 x 512 pixels as large as they are.
-            boxes: Shape (N, 4), xyxy in pixels of ``value``; drawn after resizing, so lines stay sharp.
+            boxes: Shape (N, 4), xyxy in pixels of ``value``, or a callable that gives them; drawn
+                after resizing, so lines stay sharp.
             labels: A text for each box.
-            scores: Shape (N,), a number for each box.
+            scores: Shape (N,), a number for each box, or a callable that gives them.
         """
         options = kinds.ImageOptions(keep_resolution, boxes, labels, scores)
         self._add(kinds.IMAGE, key, value, namespace, options)
@@ -253,7 +254,7 @@ class MultiLogger:
             value: The points, or a callable that gives them.
             namespace: Instead of the component's own.
             max_points: Of more points, this many are drawn at random; the same every time.
-            colors: Shape (N, 3) or (B, N, 3), uint8 or floats in [0, 1].
+            colors: Shape (N, 3) or (B, N, 3), uint8 or floats in [0, 1], or a callable that gives them.
         """
         self._add(kinds.POINT_CLOUD, key, value, namespace, kinds.PointOptions(max_points, colors))
 
@@ -278,8 +279,14 @@ class MultiLogger:
     def take(self) -> list[Entry]:
         """Returns what was logged since the last call, in order, and forgets it."""
         entries = self._entries
-        take = entries.popleft
-        return [take() for _ in range(len(entries))]
+        taken: list[Entry] = []
+        take, keep = entries.popleft, taken.append
+        try:
+            for _ in range(len(entries)):
+                keep(take())
+        except IndexError:  # another thread or a signal handler took the rest
+            pass
+        return taken
 
     def __len__(self) -> int:
         """How many values wait for the step to end."""
@@ -298,6 +305,9 @@ class MultiLogger:
     def _add(self, kind: kinds.Kind, key: str, value: object, namespace: str | None, options: object) -> None:
         if namespace is None:
             namespace = self.default_namespace
+        if type(key) is not str or type(namespace) is not str:
+            self._add_odd(kind, key, value, namespace, options)
+            return
         if suffix := _suffix.get():
             namespace = namespace + suffix if namespace else suffix[1:]
         if not namespace and "/" in key:
@@ -309,13 +319,21 @@ class MultiLogger:
         if len(entries) > self._max_waiting:
             self._compact()
 
+    def _add_odd(self, kind: kinds.Kind, key: object, value: object, namespace: object, options: object) -> None:
+        """Takes a value whose key or namespace is no plain text; what is no text at all fails when the step ends."""
+        if isinstance(key, str) and isinstance(namespace, str):
+            self._add(kind, "".join(key), value, "".join(namespace), options)
+        else:
+            ident = (kind, cast(str, _NoText.of(namespace)), cast(str, _NoText.of(key)))
+            self._entries.append((ident, value, options, _held(value)))
+
     def _compact(self) -> None:
         entries = self.take()
         latest = {entry[0]: entry for entry in entries}
         left = [e for e in entries if latest[e[0]] is e or not e[0][0].limited or isinstance(e[2], ReduceOptions)]
         left = left[-MAX_WAITING * 16 :]
         self.overwritten += len(entries) - len(left)
-        self._entries.extend(left)
+        self._entries.extendleft(reversed(left))  # what was logged meanwhile is newer
         self._max_waiting = max(MAX_WAITING, 2 * len(left))
         if len(left) < len(entries):
             _log.warning(
@@ -332,6 +350,19 @@ def _held(value: object) -> Held:
     return Held(f"{frame.f_code.co_filename}:{frame.f_lineno}", None if callable(value) else version(value))
 
 
+class _NoText(NamedTuple):
+    """Stands for a key that is no text, which perhaps cannot be hashed either."""
+
+    shown: str
+
+    @classmethod
+    def of(cls, name: object) -> "str | _NoText":
+        return name if isinstance(name, str) else cls(repr(name))
+
+    def __repr__(self) -> str:
+        return self.shown
+
+
 class _Discarding:
     """Stands for the entries of a copy that discards them; says so once."""
 
@@ -345,7 +376,7 @@ class _Discarding:
                 "This is a forked, pickled or copied '%s' logger, which discards. Log from the original.", namespace
             )
 
-    def extend(self, entries: list[Entry]) -> None:
+    def extendleft(self, entries: Iterable[Entry]) -> None:
         """Discards them."""
 
     def popleft(self) -> Entry:

@@ -16,7 +16,7 @@ from ml.core.errors import ConfigError, MLError, WriteError
 from ml.core.redact import Redactor
 from ml.core.run import RunContext
 from ml.io.files import AppendFile
-from ml.io.worker import Lock, Worker
+from ml.io.worker import Lock, Worker, tell_after_fork
 
 OnError = Literal["warn", "raise"]
 
@@ -47,39 +47,44 @@ class Reporter:
         self._first: BaseException | None = None
         self._file: AppendFile | None = None
         self._worker: Worker[bytes] | None = None
+        tell_after_fork(self)
 
     def report(self, source: str, message: str, error: BaseException | None = None, *, about: str = "") -> None:
         """Reports a failure of ``source`` (a backend's id, or ``"values"``), about one key or about none."""
+        kind = (source, type(error).__name__, about)
         with self._lock:
-            kind = (source, type(error).__name__, about)
             is_new = kind not in self._seen and len(self._seen) < _MAX_KINDS
             if is_new:
                 self._seen.add(kind)
-                text = self._redactor.redact_text(message)
-                trace = self._redactor.redact_text(_trace(error))
-                _log.error("%s%s", text, f"\n{trace.rstrip()}" if trace else "")
-                self._write({"source": source, "about": about, "message": text, "traceback": trace})
             else:
                 self._repeated[source] += 1
             if self._raises and self._first is None:
                 self._first = error if error is not None else WriteError(message)
-            if self._repeated and self._context.clock() - self._summed_s >= _SUMMARY_S:
-                self.sum_up()
+            is_time = bool(self._repeated) and self._context.clock() - self._summed_s >= _SUMMARY_S
+        # Without the lock: a handler of ``logging`` may block, or wait for whoever is to report next.
+        if is_new:
+            text = self._redactor.redact_text(message)
+            trace = self._redactor.redact_text(_trace(error))
+            _log.error("%s%s", text, f"\n{trace.rstrip()}" if trace else "")
+            self._write({"source": source, "about": about, "message": text, "traceback": trace})
+        if is_time:
+            self.sum_up()
 
     def notice(self, source: str, message: str) -> None:
         """Says something once that is no failure of the user's."""
         with self._lock:
-            if (source, message) not in self._seen:
-                self._seen.add((source, message))
-                _log.warning("%s", self._redactor.redact_text(message))
+            is_new = (source, message) not in self._seen
+            self._seen.add((source, message))
+        if is_new:
+            _log.warning("%s", self._redactor.redact_text(message))
 
     def sum_up(self) -> None:
         """Says how many failures were only counted since the last time."""
         with self._lock:
             self._summed_s = self._context.clock()
-            for source, count in self._repeated.items():
-                _log.warning("%s: %d more failures like those reported above.", source, count)
-            self._repeated.clear()
+            repeated, self._repeated = self._repeated, Counter()
+        for source, count in repeated.items():
+            _log.warning("%s: %d more failures like those reported above.", source, count)
 
     def raise_first(self) -> None:
         """Raises the first failure since the last call, if failures are to be raised."""
@@ -94,16 +99,21 @@ class Reporter:
         if self._worker is not None:
             self._worker.stop(timeout_s)
 
+    def after_fork_in_child(self) -> None:
+        """Another thread may have held the lock when this process was forked."""
+        self._lock = Lock()
+
     def _write(self, entry: dict[str, str]) -> None:
         if not self._context.directory.is_dir():
             return  # a group that keeps no files, in a test or a notebook
         entry = {"time": datetime.fromtimestamp(self._context.wall_clock(), UTC).isoformat(), **entry}
         line = json.dumps(entry, ensure_ascii=True).encode() + b"\n"
-        if self._worker is None:
-            try:
-                self._worker = Worker("ml-errors", self._append, max_bytes=_QUEUE_BYTES)
-            except RuntimeError:  # the interpreter ends, and no thread can be started any more
-                return
+        with self._lock:
+            if self._worker is None:
+                try:
+                    self._worker = Worker("ml-errors", self._append, max_bytes=_QUEUE_BYTES)
+                except RuntimeError:  # the interpreter ends, and no thread can be started any more
+                    return
         self._worker.submit(line, size_bytes=len(line))
 
     def _append(self, lines: list[bytes]) -> float | None:
@@ -115,6 +125,14 @@ class Reporter:
         except WriteError as error:
             _log.warning("errors.jsonl cannot be written: %s", error)
         return None
+
+
+def text_of(error: BaseException) -> str:
+    """Returns the text of an error, also of one that has none."""
+    try:
+        return str(error)
+    except Exception:
+        return "an error whose text cannot be had"
 
 
 def _trace(error: BaseException | None) -> str:

@@ -44,9 +44,11 @@ class Queue(Protocol):
     """What leads to a runner: a ``Worker``, or ``InPlace``."""
 
     @property
+    def is_here(self) -> bool: ...
+    @property
     def queued_bytes(self) -> int: ...
     def submit(self, item: Item, *, size_bytes: int, droppable: bool = False, more: bool = False) -> list[Item]: ...
-    def shrink(self, max_bytes: int) -> list[Item]: ...
+    def shrink(self, max_bytes: int, *, only_droppable: bool = False) -> list[Item]: ...
     def wait_for_room(self, max_bytes: int, timeout_s: float | None = None) -> bool: ...
     def drain(self, timeout_s: float | None = None) -> bool: ...
     def stop(self, timeout_s: float | None = None) -> list[Item]: ...
@@ -90,24 +92,31 @@ class Runner:
         Returns:
             ``None``, or the seconds after which to offer the same values again.
         """
-        if isinstance(run[0], Task):
-            run[0].run()
-            return None
-        batches = [batch for batch in run if isinstance(batch, Batch)]
+        batches = [item for item in run if isinstance(item, Batch)]
+        if batches and (delay_s := self._write(batches)) is not None:
+            return delay_s
+        for item in run:
+            if isinstance(item, Task):
+                item.run()
+        return None
+
+    def _write(self, batches: list[Batch]) -> float | None:
         failed: list[tuple[Row, Failed, BaseException]] = []
         written: list[Lazy] = []
-        count = 0
-        for batch in batches:
-            count += len(batch.rows)
-            self._log(batch, failed, written)
+        count = sum(len(batch.rows) for batch in batches)
         try:
+            for batch in batches:
+                self._log(batch, failed, written)
             self._backend.write(batches[-1].state)
         except (OSError, WriteError) as error:
             if not isinstance(error, ClosedError):
                 return self._retry_later(error)
             self._fail_batch(count, error)
-        except BaseException as error:
+        except Exception as error:
             self._fail_batch(count, error)
+        except BaseException as error:  # Ctrl-C passes, where the backend runs in place
+            self._fail_batch(count, error)
+            raise
         else:
             self._retry_s = _RETRY_FIRST_S
             self._tally.write(count - len(failed))
@@ -167,7 +176,7 @@ class Runner:
                     methods[kind](key, Plain(value), state, namespace)
             except LogValueError as error:
                 failed.append((row, "value", error))
-            except BaseException as error:
+            except Exception as error:
                 failed.append((row, "write", error))
 
     def _retry_later(self, error: OSError | WriteError) -> float:
@@ -244,22 +253,24 @@ class InPlace:
         self._runner = runner
         self._run: list[Item] = []
         self.queued_bytes = 0
+        self.is_here = False
 
     def submit(self, item: Item, *, size_bytes: int, droppable: bool = False, more: bool = False) -> list[Item]:
         """Takes an item; the one that ends a run has the run handled. Drops nothing."""
         self._run.append(item)
         self.queued_bytes += size_bytes
-        if not more and self._runner.handle(self._run) is None:
-            self._run, self.queued_bytes = [], 0
+        if not more:
+            self.drain()
         return []
 
-    def shrink(self, max_bytes: int) -> list[Item]:
-        """Drops the oldest items until at most ``max_bytes`` are left."""
+    def shrink(self, max_bytes: int, *, only_droppable: bool = False) -> list[Item]:
+        """Drops the oldest batches, or the oldest of media, until at most ``max_bytes`` are left."""
         dropped: list[Item] = []
-        while self._run and self.queued_bytes > max_bytes:
-            item = self._run.pop(0)
-            self.queued_bytes -= item.size_bytes if isinstance(item, Batch) else 0
-            dropped.append(item)
+        for item in list(self._run):
+            if self.queued_bytes > max_bytes and isinstance(item, Batch) and (item.is_media or not only_droppable):
+                self._run.remove(item)
+                self.queued_bytes -= item.size_bytes
+                dropped.append(item)
         return dropped
 
     def wait_for_room(self, max_bytes: int, timeout_s: float | None = None) -> bool:
@@ -268,9 +279,13 @@ class InPlace:
 
     def drain(self, timeout_s: float | None = None) -> bool:
         """Offers what is left once more."""
-        if self._run and self._runner.handle(self._run) is None:
-            self._run, self.queued_bytes = [], 0
-        return not self._run
+        again = False
+        try:
+            again = bool(self._run) and self._runner.handle(self._run) is not None
+        finally:
+            if not again:
+                self._run, self.queued_bytes = [], 0
+        return not again
 
     def stop(self, timeout_s: float | None = None) -> list[Item]:
         """Offers what is left once more, then closes the backend."""

@@ -222,7 +222,8 @@ def arrived(copied: object) -> object:
 def take(value: object, indices: Sequence[int], axis: int = 0) -> object:
     """Returns these elements along an axis, where they lie."""
     if isinstance(value, np.ndarray):
-        return np.take(value, indices, axis)
+        # Not np.take, which first copies the whole of an array that is not contiguous.
+        return value[(slice(None),) * axis + (list(indices),)]
     if is_tensor(value):
         found: Tensor = value  # type: ignore[assignment]
         places = torch_module().as_tensor(indices, dtype=torch_module().int64)  # type: ignore[union-attr]

@@ -39,11 +39,18 @@ class LoggerStats:
 
 
 class Tally:
-    """Counts what becomes of a backend's values, on two threads, without an error."""
+    """Counts what becomes of a backend's values, on two threads, without an error.
+
+    Attributes:
+        offered: How many values the training thread has accepted, skipped as ``rate_limited`` and
+            skipped as ``reduced`` so far. Set as a whole, so neither an interruption nor a signal
+            handler that asks for the counts can spoil them.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._accepted = self._written = self._pending = 0
+        self.offered = (0, 0, 0)
+        self._accepted = self._written = 0
         self._dropped: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
         self._skipped: Counter[str] = Counter()
@@ -53,7 +60,6 @@ class Tally:
         """Takes ``count`` values on; each is resolved once by the methods below."""
         with self._lock:
             self._accepted += count
-            self._pending += count
 
     def refuse(self, reason: Dropped, count: int) -> None:
         """Takes ``count`` values on and gives them up at once; counts after ``finish`` too."""
@@ -66,21 +72,18 @@ class Tally:
         """``count`` accepted values were committed."""
         with self._lock:
             if not self._finished:
-                self._pending -= count
                 self._written += count
 
     def drop(self, reason: Dropped, count: int = 1) -> None:
         """``count`` accepted values were given up."""
         with self._lock:
             if count and not self._finished:
-                self._pending -= count
                 self._dropped[reason] += count
 
     def fail(self, reason: Failed, count: int = 1) -> None:
         """``count`` accepted values could not be had or written."""
         with self._lock:
             if count and not self._finished:
-                self._pending -= count
                 self._failed[reason] += count
 
     def skip(self, reason: Skipped, count: int = 1) -> None:
@@ -89,20 +92,24 @@ class Tally:
             if count:
                 self._skipped[reason] += count
 
-    def finish(self) -> None:
-        """Gives up what is still pending: a late answer of the backend no longer counts."""
+    def finish(self) -> int:
+        """Gives up what is still pending, and returns how many: a late answer of the backend no longer counts."""
         with self._lock:
-            self.drop("deadline", self._pending)
+            count = 0 if self._finished else self.stats().pending
+            self.drop("deadline", count)
             self._finished = True
+            return count
 
     def stats(self) -> LoggerStats:
         """Returns the counts of this moment."""
         with self._lock:
+            accepted, limited, reduced = self.offered
+            accepted += self._accepted
             return LoggerStats(
-                accepted=self._accepted,
+                accepted=accepted,
                 written=self._written,
-                pending=self._pending,
+                pending=accepted - self._written - self._dropped.total() - self._failed.total(),
                 dropped=dict(self._dropped),
                 failed=dict(self._failed),
-                skipped=dict(self._skipped),
+                skipped=dict(+(self._skipped + Counter(rate_limited=limited, reduced=reduced))),
             )

@@ -146,6 +146,11 @@ class Batch(NamedTuple):
     rows: list[Row]
     size_bytes: int
 
+    @property
+    def is_media(self) -> bool:
+        """Whether it is the first to go when room is short."""
+        return bool(self.rows) and self.rows[0][0].droppable
+
 
 class Pending:
     """What waits for the next write of one backend, oldest first: media apart, as they go first."""
@@ -157,7 +162,7 @@ class Pending:
     @property
     def has_media(self) -> bool:
         """Whether media wait."""
-        return any(batch.rows[0][0].droppable for batch in self._batches)
+        return any(batch.is_media for batch in self._batches)
 
     def add(self, state: State, plain: list[Row], media: list[Row]) -> None:
         """Takes rows of a state."""
@@ -174,18 +179,16 @@ class Pending:
         self.size_bytes = 0
         return batches
 
-    def shrink(self, max_bytes: int) -> list[Batch]:
-        """Drops the oldest media, then the oldest others, until at most ``max_bytes`` are left; returns them."""
-        dropped: list[Batch] = []
-        for only_media in (True, False):
-            kept = []
-            for batch in self._batches:
-                if self.size_bytes > max_bytes and (not only_media or batch.rows[0][0].droppable):
-                    self.size_bytes -= batch.size_bytes
-                    dropped.append(batch)
-                else:
-                    kept.append(batch)
-            self._batches = kept
+    def shrink(self, max_bytes: int, *, only_media: bool) -> list[Batch]:
+        """Drops the oldest batches, or the oldest of media, until at most ``max_bytes`` are left; returns them."""
+        dropped, kept = [], []
+        for batch in self._batches:
+            if self.size_bytes > max_bytes and (batch.is_media or not only_media):
+                self.size_bytes -= batch.size_bytes
+                dropped.append(batch)
+            else:
+                kept.append(batch)
+        self._batches = kept
         return dropped
 
     def _append(self, batch: Batch) -> None:

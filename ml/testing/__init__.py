@@ -1,5 +1,16 @@
-"""For the tests of this package and of backends elsewhere: fakes, and the contract that every backend passes."""
+"""For the tests of this package and of backends elsewhere: fakes, and the contract that every backend passes.
 
+The contract is ``ml.testing.contract``, which needs pytest.
+"""
+
+from contextlib import suppress
+
+from ml.testing.disk import FaultyDisk
 from ml.testing.fakes import BlockingLogger, FailingLogger, FakeClock, Gate, RaisingLogger
 
-__all__ = ["BlockingLogger", "FailingLogger", "FakeClock", "Gate", "RaisingLogger"]
+__all__ = ["BlockingLogger", "FailingLogger", "FakeClock", "FaultyDisk", "Gate", "RaisingLogger"]
+
+with suppress(ImportError):
+    import pytest
+
+    pytest.register_assert_rewrite("ml.testing.contract")  # or a broken promise says no more than that it is broken

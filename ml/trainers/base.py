@@ -70,7 +70,7 @@ class BaseTrainer(BaseObject[ConfigT], Generic[ConfigT], ABC):
         return self.metrics.get(self.config.objective, math.nan)
 
     def stop(self) -> None:
-        """Asks for training to end after the running step, as if it were the last one."""
+        """Asks for training to end after the running step (between two: the next one), as if it were the last."""
         self._stop_requested = True
 
     @abstractmethod

@@ -30,7 +30,7 @@ LIMIT_S = 20.0
 class Recorder:
     """A handler: keeps every run, stands still while the gate is shut, answers as told."""
 
-    def __init__(self, *answers: float | None | BaseException) -> None:
+    def __init__(self, *answers: float | BaseException | None) -> None:
         self.runs: list[list[object]] = []
         self.answers = list(answers)
         self.arrived = threading.Semaphore(0)
@@ -52,7 +52,9 @@ class Recorder:
 
 
 @contextmanager
-def started(handle: Callable[[list[object]], float | None], max_bytes: int = 1000, **options: object) -> Iterator[Worker]:
+def started(
+    handle: Callable[[list[object]], float | None], max_bytes: int = 1000, **options: object
+) -> Iterator[Worker]:
     made: Worker[object] = Worker("ml-test", handle, max_bytes=max_bytes, **{"linger_s": 0.0, **options})  # type: ignore
     try:
         yield made
@@ -249,6 +251,28 @@ def test_a_dropped_item_is_forgotten_though_older_ones_still_wait() -> None:
         assert gone() is None
 
 
+def test_a_handled_item_is_forgotten() -> None:
+    class Picture:
+        pass
+
+    handled = threading.Semaphore(0)
+
+    def handle(run: list[object]) -> None:
+        handled.release()
+
+    with started(handle) as worker:
+        picture = Picture()
+        gone = weakref.ref(picture)
+        worker.submit(picture, size_bytes=10, droppable=True)
+        del picture
+        assert worker.drain(LIMIT_S)
+        worker.submit("next", size_bytes=10)
+        assert worker.drain(LIMIT_S)
+        gc.collect()
+
+        assert gone() is None
+
+
 def test_a_queue_that_overflows_for_ever_does_not_grow() -> None:
     with stuck(max_bytes=30) as (worker, _handler):
         worker.submit("task", size_bytes=0)
@@ -289,7 +313,9 @@ class _Model:
 
 @settings(max_examples=60)
 @given(
-    st.lists(st.tuples(st.sampled_from([0, 1, 10, 20, 45]), st.booleans()).filter(lambda s: s[0] or not s[1]), max_size=40)
+    st.lists(
+        st.tuples(st.sampled_from([0, 1, 10, 20, 45]), st.booleans()).filter(lambda s: s[0] or not s[1]), max_size=40
+    )
 )
 def test_what_is_dropped_is_exactly_what_the_rule_says(submitted: list[tuple[int, bool]]) -> None:
     with stuck(max_bytes=60) as (worker, handler):
@@ -374,6 +400,15 @@ def test_what_is_dropped_of_a_run_that_waits_leaves_the_rest_of_the_run() -> Non
         assert worker.drain(LIMIT_S)
 
     assert handler.runs == [["plain", "media", "end"], ["plain", "end"]]
+
+
+def test_a_run_that_fails_while_drain_waits_is_retried_at_once() -> None:
+    with stuck(1000, 1e6) as (worker, handler):
+        assert worker.drain(0.0) is False
+        handler.gate.set()
+        assert handler.arrived.acquire(timeout=LIMIT_S)
+
+    assert handler.items == ["first", "first"]
 
 
 # waiting
@@ -510,9 +545,7 @@ def test_stop_from_many_threads_at_once_returns_in_all_of_them() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("broken"), SystemExit(3), KeyboardInterrupt()], ids=repr)
-def test_a_handler_that_raises_does_not_end_the_thread(
-    error: BaseException, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_handler_that_raises_does_not_end_the_thread(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
     handler = Recorder(error)
     with started(handler) as worker:
         worker.submit("a", size_bytes=1)

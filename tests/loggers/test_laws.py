@@ -123,32 +123,41 @@ def test_nothing_of_a_step_outlives_it(tmp_path, component, log, case):
         gc.enable()
 
 
+class Saved:
+    """What a graph keeps for its backward pass."""
+
+
+class Keeping(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, tensor, saved):
+        ctx.saved = saved
+        return tensor * 2
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient, None
+
+
+def with_graph(shape):
+    """A tensor with a graph, and a reference that is dead when the graph is."""
+    saved = Saved()
+    return Keeping.apply(torch.ones(shape, requires_grad=True), saved), weakref.ref(saved)
+
+
 @pytest.mark.parametrize("lazy", [True, False])
 @pytest.mark.parametrize("log", ["log_scalar", "log_histogram", "log_image"])
-def test_no_graph_outlives_its_step(tmp_path, component, log, lazy):
-    weights = torch.ones(4, 4, requires_grad=True)
-    value = (weights * 2).sum() if log == "log_scalar" else weights * 2
-    graph = weakref.ref(value.grad_fn)
+@pytest.mark.parametrize("phase", ["train", "valid"])
+def test_no_graph_outlives_its_step(tmp_path, component, log, lazy, phase):
+    value, graph = with_graph(() if log == "log_scalar" else (4, 4))
     blocking = BlockingLogger(BaseLoggerConfig("blocking"))
     with group_of(tmp_path, [blocking]) as group:
         getattr(component, log)("key", (lambda value=value: value) if lazy else value)
-        group.write([component], State(num_steps=1))
+        group.write([component], State(phase))
+        assert graph() is not None
         del value
 
         assert graph() is None
         blocking.gate.open()
-
-
-def test_a_reduced_value_holds_no_graph(tmp_path, component):
-    weights = torch.ones(4, requires_grad=True)
-    loss = (weights * 2).sum()
-    graph = weakref.ref(loss.grad_fn)
-    with group_of(tmp_path, memories("a")) as group:
-        component.log_scalar("loss", loss)
-        group.write([component], State("valid"))
-        del loss
-
-        assert graph() is None
 
 
 # law 2
@@ -238,7 +247,7 @@ def test_a_coroutine_is_no_number(tmp_path, component, caplog):
         ("log_labeled_images", (np.zeros((2, 4, 4)), ["one text"])),
         ("log_audio", np.zeros((2, 2, 2))),
         ("log_video", np.zeros((0, 4, 4))),
-        ("log_video", 3),
+        ("log_video", None),
         ("log_histogram", np.zeros(0)),
         ("log_histogram", ["text"]),
         ("log_point_cloud", np.zeros((4, 4))),
@@ -370,4 +379,4 @@ def test_no_object_of_ours_is_made_for_each_scalar(tmp_path, component):
 
 
 def ours():
-    return sum(type(thing).__module__.startswith("ml.") for thing in gc.get_objects())
+    return sum(str(type(thing).__module__).startswith("ml.") for thing in gc.get_objects())
