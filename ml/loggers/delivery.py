@@ -126,24 +126,25 @@ class Delivery:
             self._take_reductions(state, snapshots)
             if state.phase == "train":
                 self._reductions["train"].clear()
-        self.count()
-        if self._plain or self._media:
-            plain, media = self._plain, self._media
-            self._plain, self._media = [], []  # first: what an interruption leaves here would be written twice
-            self._pending.add(state, plain, media)
+        self.collect(state)
         if due:
             self.hand_over(state)
         elif self._pending.size_bytes:
             self._bound()
 
+    def collect(self, state: State) -> None:
+        """Puts the values of a step behind what is pending."""
+        self.count()
+        if self._plain or self._media:
+            plain, media = self._plain, self._media
+            self._plain, self._media = [], []  # first: what an interruption leaves here would be written twice
+            self._pending.add(state, plain, media)
+
     def end_pass(self, state: State, snapshots: "Snapshots") -> None:
         """The pass whose last step was ``state`` is over: writes its reductions and what is pending."""
         self._take_reductions(state, snapshots)
         self._reductions[state.phase].clear()
-        if self._plain:
-            plain, self._plain = self._plain, []
-            self._pending.add(state, plain, [])
-        self.count()
+        self.collect(state)
         for kept in self._kept[state.phase]:
             kept.clear()
         self.hand_over(state)
@@ -158,10 +159,7 @@ class Delivery:
         for phase in PHASES:
             self._take_reductions(state._replace(phase=phase), snapshots)
             self._reductions[phase].clear()
-        if self._plain:
-            plain, self._plain = self._plain, []
-            self._pending.add(state, plain, [])
-        self.count()
+        self.collect(state)
         self.hand_over(state)
 
     def hand_over(self, state: State) -> None:

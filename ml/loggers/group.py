@@ -95,7 +95,7 @@ class LoggerGroup:
         self._routes: dict[Ident, Route] = {}
         self._settled: dict[Ident, Route] = {}
         self._state: State | None = None
-        self._in_pass = False
+        self._in_pass = self._step_is_open = False
         self._writing = self._closing = self._closed = False
         tell_after_fork(self)
 
@@ -274,9 +274,13 @@ class LoggerGroup:
         if self._closed or not self._deliveries:
             self._refuse(components)
             return
-        if self._state is not None and state.phase != self._state.phase:
-            self.end_pass()
-            self._unsettle()
+        if self._state is not None:
+            if self._step_is_open:  # it was interrupted: what it had is written as its own
+                for delivery in self._deliveries:
+                    delivery.collect(self._state)
+            if state.phase != self._state.phase:
+                self.end_pass()
+                self._unsettle()
         self._state, self._in_pass = state, state.phase != "train"
         due = [force or delivery.is_due(state) for delivery in self._deliveries]
         if any(due):
@@ -287,12 +291,14 @@ class LoggerGroup:
         wanted = [entry for component in components for entry in self._wanted(component, state.phase)]
         if not wanted and not any(due):
             return
+        self._step_is_open = True
         with self._snapshots:
             try:
                 self._offer_all(wanted, state)
             finally:
                 for delivery, is_due in zip(self._deliveries, due, strict=True):
                     delivery.end_step(state, self._snapshots, due=is_due)
+        self._step_is_open = False
 
     def _in_order(self, state: State) -> State:
         """Returns the state as every backend can write it; a count that is none is reported once."""

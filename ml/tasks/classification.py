@@ -48,8 +48,6 @@ class ClassificationTask(BaseTask[ConfigT]):
         In validation and test those two are the business of ``log_pass``: a batch on one rank is not the mean.
         """
         first = outcomes[0]
-        # Moved to the device once: a copy at every step would wait for it.
-        self._colors = self._colors.to(first.batch.targets.device)
         if state.phase == "train":
             self.logger.log_scalar("loss", lambda: torch.stack([outcome.loss.detach() for outcome in outcomes]).mean())
             self.logger.log_scalar("accuracy", lambda: torch.cat([_is_right(outcome) for outcome in outcomes]).mean())
@@ -58,8 +56,13 @@ class ClassificationTask(BaseTask[ConfigT]):
         self.logger.log_point_cloud(
             "embeddings",
             lambda: project(first.output.features),
-            colors=self._colors[first.batch.targets],
+            colors=lambda: self._colors_of(first.batch.targets),
         )
+
+    def _colors_of(self, targets: Tensor) -> Tensor:
+        # Moved to the device once: a copy every time would wait for it.
+        self._colors = self._colors.to(targets.device)
+        return self._colors[targets]
 
     def totals(self, outcome: Outcome) -> Totals:
         """Returns ``loss``, the sum over samples, and ``confusion``, shape (K, K): rows targets, columns guesses."""

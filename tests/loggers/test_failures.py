@@ -3,18 +3,25 @@
 import errno
 import json
 import logging
+from threading import Thread
 
 import numpy as np
 import pytest
 import torch
 
 from ml.core.errors import ClosedError, ConfigError, LogValueError, WriteError
+from ml.core.redact import Redactor
 from ml.core.run import RunContext
 from ml.core.state import State
 from ml.loggers.base import BaseLogger, BaseLoggerConfig
 from ml.loggers.group import LoggerGroup
+from ml.loggers.kinds import IMAGE, ImageOptions
 from ml.loggers.memory import MemoryLogger
 from ml.loggers.multi import MultiLogger
+from ml.loggers.report import Reporter
+from ml.loggers.runner import Runner
+from ml.loggers.stats import Tally
+from ml.loggers.values import Batch, Lazy
 from ml.testing import BlockingLogger, FailingLogger, FakeClock, RaisingLogger
 
 FULL = OSError(errno.ENOSPC, "disk full")
@@ -57,6 +64,13 @@ component = pytest.fixture(lambda: MultiLogger("model"))
 def step(group, component, number, **values):
     component.log_scalars(values or {"loss": float(number)})
     group.write([component], State(num_steps=number))
+
+
+def runner_of(backend, directory, clock):
+    """What calls a backend, on this thread."""
+    context = RunContext(directory, clock=clock)
+    backend.initialize(context)
+    return Runner(backend, Tally(), Reporter(context, Redactor({}), "warn"))
 
 
 def steps_of(backend):
@@ -218,20 +232,12 @@ def test_a_backend_that_blocks_for_ever_costs_nothing_but_itself(start, componen
 def test_values_are_offered_again_after_1_s_doubling_to_60_s_and_every_2_s_while_a_disk_is_full(
     tmp_path, clock, error, delays, wrapped
 ):
-    from ml.core.redact import Redactor
-    from ml.loggers.report import Reporter
-    from ml.loggers.runner import Runner
-    from ml.loggers.stats import Tally
-    from ml.loggers.values import Batch
-
-    context = RunContext(tmp_path / "nowhere", clock=clock)
     raised = error
     if wrapped:
         raised = WriteError("cannot append")
         raised.__cause__ = error
     bad = failing(raised)
-    bad.initialize(context)
-    runner = Runner(bad, Tally(), Reporter(context, Redactor({}), "warn"))
+    runner = runner_of(bad, tmp_path, clock)
     run = [Batch(State(), [], 0)]
 
     assert [runner.handle(run) for _ in delays] == delays
@@ -293,8 +299,6 @@ def test_what_is_pending_counts_for_the_bound_too(start, component):
 
 
 def test_an_evaluation_script_may_wait_instead(start, component):
-    from threading import Thread
-
     waiting = BlockingLogger(
         BaseLoggerConfig("waiting", max_queue_bytes=400, write_every_n_seconds=0, on_full="wait")
     )
@@ -325,7 +329,7 @@ def test_media_stop_at_their_budget_and_scalars_go_on(start, component, caplog):
     assert caplog.text.count("max_media_bytes is 10000") == 1
 
 
-def test_media_stop_while_the_disk_is_low_and_come_back(start, component, clock, caplog):
+def test_media_stop_while_the_disk_is_low_and_scalars_go_on(start, component, caplog):
     backend = memory(min_free_bytes=2**62, write_media_every_n_seconds=0)
     group = start(backend)
     backend.log_directory.mkdir()
@@ -333,16 +337,27 @@ def test_media_stop_while_the_disk_is_low_and_come_back(start, component, clock,
         component.log_image("image", np.zeros((4, 4), np.uint8))
         step(group, component, number)
         group.flush()
-    backend.config.min_free_bytes = 0
-    clock.advance(10)
-    group.flush()
-    component.log_image("image", np.zeros((4, 4), np.uint8))
-    step(group, component, 4)
     stats = group.close()["memory"]
 
-    assert [entry.step for entry in backend.entries if entry.key == "image"] == [1, 4]
+    assert [entry.step for entry in backend.entries if entry.key == "image"] == [1]
+    assert [entry.step for entry in backend.entries if entry.key == "loss"] == [1, 2, 3]
     assert stats.dropped == {"disk_low": 2}
     assert caplog.text.count(f"min_free_bytes is {2**62}") == 1
+
+
+def test_media_come_back_when_the_disk_has_room_again(tmp_path, clock):
+    backend = memory(min_free_bytes=2**62)
+    runner = runner_of(backend, tmp_path, clock)
+    backend.log_directory.mkdir()
+    picture = Lazy(IMAGE, [np.zeros((4, 4)), None, None, None], ImageOptions(), path="a/b", origin="", size_bytes=128)
+    assert runner.handle([Batch(State(), [(IMAGE, "a", "b", picture)], 128)]) is None
+    assert runner.media_refusal == "disk_low"
+
+    backend.config.min_free_bytes = 0
+    clock.advance(5)
+    runner.idle()
+
+    assert runner.media_refusal is None
 
 
 def test_what_is_logged_after_close_is_counted_as_closed(start, component):

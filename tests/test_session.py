@@ -1,0 +1,360 @@
+"""``start_run``: the logging of any loop, in this process. Its end without ``close`` is in ``test_session_exit.py``."""
+
+import json
+import logging
+import re
+
+import pytest
+
+from ml import ConfigError, State, start_run
+from ml.loggers.base import BaseLoggerConfig
+from ml.loggers.memory import MemoryLogger
+
+LOSSES = [0.5, 0.25, 0.125]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def memory():
+    return MemoryLogger(BaseLoggerConfig("memory"))
+
+
+def start(memory, directory="demo", **settings):
+    return start_run(directory, loggers=[memory], on_error="raise", **settings)
+
+
+def record_of(run):
+    return json.loads((run.path / "attempts" / str(run.context.attempt) / "run.json").read_text())
+
+
+# the loop
+
+
+def test_a_loop_is_logged_as_documented(memory):
+    with start(memory, config={"lr": 0.1}) as run:
+        for epoch in range(2):
+            for loss in LOSSES:
+                run.log({"loss": loss, "task/accuracy": lambda loss=loss: 1 - loss})
+                run.step(samples=4)
+            run.end_epoch()
+            with run.phase("valid"):
+                for loss, weight in [(1.0, 3), (3.0, 1)]:
+                    run.log({"loss": loss + epoch}, weight=weight)
+                    run.step()
+
+    train = [("train", step + 1, *value) for step in range(6) for value in at(LOSSES[step % 3])]
+    assert [entry for entry in memory.entries if entry.phase == "train"] == train
+    assert [entry for entry in memory.entries if entry.phase == "valid"] == [
+        ("valid", 3, "", "loss", 1.5),
+        ("valid", 6, "", "loss", 2.5),
+    ]
+    assert memory.config_logged == {"lr": 0.1}
+
+
+def at(loss):
+    return [("", "loss", loss), ("task", "accuracy", 1 - loss)]
+
+
+def test_training_steps_advance_training_counters(memory):
+    with start(memory) as run:
+        for _ in range(3):
+            run.step(samples=4)
+        run.end_epoch()
+        run.step(samples=2)
+        state = run.state
+
+    assert state.phase == "train"
+    assert (state.num_steps, state.num_samples, state.num_epochs) == (4, 14, 1)
+    assert (state.num_epoch_steps, state.num_epoch_samples) == (1, 2)
+
+
+@pytest.mark.parametrize(("phase", "counts"), [("valid", (2, 0)), ("test", (0, 2))])
+def test_steps_of_a_pass_advance_its_own_counter_alone(memory, phase, counts):
+    with start(memory) as run:
+        run.step(samples=4)
+        with run.phase(phase):
+            run.step(samples=8)
+            run.step(samples=8)
+            assert run.state.phase == phase
+        state = run.state
+
+    assert state.phase == "train"
+    assert (state.num_steps, state.num_samples) == (1, 4)
+    assert (state.num_valid_steps, state.num_test_steps) == counts
+
+
+def test_a_pass_is_written_when_its_block_ends(memory):
+    with start(memory) as run:
+        with run.phase("valid"):
+            run.log({"loss": 1.0})
+            run.step()
+            assert run.flush()
+            assert memory.entries == []
+        assert run.flush()
+
+        assert memory.entries == [("valid", 0, "", "loss", 1.0)]
+
+
+def test_what_was_logged_before_a_pass_belongs_to_training(memory):
+    with start(memory) as run:
+        run.step()
+        run.log({"epoch_time": 2.0})
+        with run.phase("valid"):
+            run.log({"loss": 1.0})
+
+    assert memory.entries == [("train", 1, "", "epoch_time", 2.0), ("valid", 1, "", "loss", 1.0)]
+
+
+def test_a_pass_that_raises_is_written_and_left(memory):
+    with start(memory) as run:
+        with pytest.raises(ZeroDivisionError), run.phase("valid"):
+            run.log({"loss": 1.0})
+            run.step()
+            raise ZeroDivisionError
+        assert run.state.phase == "train"
+
+    assert memory.entries == [("valid", 0, "", "loss", 1.0)]
+
+
+def test_an_unknown_phase_is_refused(memory):
+    with start(memory) as run, pytest.raises(ConfigError, match=r"train, valid, test.*'eval'"), run.phase("eval"):
+        pass
+
+
+def test_components_have_namespaces_of_their_own(memory):
+    with start(memory) as run:
+        model = run.component("model")
+        model.log_scalar("norm", 2.0)
+        run.logger.log_histogram("weights", [1, 2])
+        run.step()
+
+    assert [entry[:4] for entry in memory.entries] == [("train", 1, "", "weights"), ("train", 1, "model", "norm")]
+
+
+@pytest.mark.parametrize(
+    ("key", "place"), [("loss", ("", "loss")), ("task/loss", ("task", "loss")), ("a/b/c", ("a", "b/c"))]
+)
+def test_the_first_part_of_a_key_is_its_namespace(memory, key, place):
+    with start(memory) as run:
+        run.log({key: 1.0})
+        run.step()
+
+    assert [entry[2:4] for entry in memory.entries] == [place]
+
+
+def test_a_text_is_logged_as_a_text(memory):
+    with start(memory) as run:
+        run.log({"note": "started"})
+        run.step()
+
+    assert memory.entries == [("train", 1, "", "note", "started")]
+
+
+def test_steps_may_be_counted_by_the_caller(memory):
+    with start(memory) as run:
+        for step in (10, 20):
+            run.log({"loss": step / 10})
+            run.step(step=step)
+        run.log({"loss": 3.0})
+        run.step()
+
+    assert [(entry.step, entry.value) for entry in memory.entries] == [(10, 1.0), (20, 2.0), (21, 3.0)]
+
+
+def test_force_makes_every_backend_due(memory):
+    memory.config.write_every_n_seconds = 1e6
+    with start(memory) as run:
+        for step, force in [(1, False), (2, False), (3, True)]:
+            run.log({"loss": step})
+            run.step(force=force)
+        assert run.flush()
+
+        assert [entry.step for entry in memory.entries] == [1, 3]
+
+
+# the run
+
+
+def test_the_default_backends_are_the_terminal_json_and_tensorboard():
+    with start_run("demo") as run:
+        run.log({"loss": 0.5})
+        run.step()
+
+    assert set(run.stats()) == {"stdout", "json", "tensorboard"}
+    assert all(stats.written == 1 for stats in run.stats().values())
+    for path in ("stdout.log", "json/log.jsonl", "tensorboard/train"):
+        assert (run.path / path).exists()
+
+
+def test_a_backend_is_given_by_name_configuration_mapping_or_as_it_is(memory):
+    mapping = {"name": "json", "id": "mapped"}
+    with start_run("demo", loggers=["json", BaseLoggerConfig("memory", id="configured"), mapping, memory]) as run:
+        assert set(run.stats()) == {"json", "configured", "mapped", "memory"}
+
+
+def test_a_run_without_a_name_is_called_after_its_start(memory):
+    runs = [start(memory_of_its_own(), None) for _ in range(2)]
+    for run in runs:
+        run.close()
+
+    assert runs[0].path != runs[1].path
+    for run in runs:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d(-2)?", run.path.name)
+        assert run.path.parent.name == "runs"
+
+
+def memory_of_its_own():
+    return MemoryLogger(BaseLoggerConfig("memory"))
+
+
+def test_a_directory_that_holds_a_run_is_not_joined(memory, caplog):
+    start(memory_of_its_own()).close()
+    with caplog.at_level(logging.WARNING, "ml"), start(memory) as run:
+        pass
+
+    assert run.path.name == "demo-2"
+    assert "demo-2" in caplog.text
+
+
+def test_a_resumed_run_goes_on_where_its_state_stood(memory):
+    with start(memory_of_its_own()) as first:
+        first.step(samples=4)
+        first.step(samples=4)
+        first.end_epoch()
+        state = first.state
+
+    with start(memory, resume=True, state=state) as second:
+        assert second.state.elapsed_time_s >= state.elapsed_time_s
+        second.log({"loss": 0.5})
+        second.step(samples=4)
+        state = second.state
+
+    assert second.path == first.path
+    assert second.context.attempt == 2
+    assert (state.num_steps, state.num_samples, state.num_epochs) == (3, 12, 1)
+    assert state.start_time_s == first.state.start_time_s
+    assert memory.entries == [("train", 3, "", "loss", 0.5)]
+
+
+def test_a_state_may_come_as_a_mapping(memory):
+    with start(memory, state={"num_steps": 7, "num_epochs": 1}) as run:
+        assert (run.state.num_steps, run.state.num_epochs) == (7, 1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"loggers": ["jsn"]},
+        {"loggers": [{"name": "json", "write_every_seconds": 1}]},
+        {"loggers": [{"name": "json", "write_every_n_seconds": -1}]},
+        {"loggers": ["json", "json"]},
+        {"state": {"steps": 3}},
+        {"on_error": "ignore"},
+        {"resume": True},
+    ],
+    ids=str,
+)
+def test_a_wrong_argument_makes_nothing(tmp_path, wrong):
+    with pytest.raises(ConfigError):
+        start_run("demo", **{"loggers": ["json"], **wrong})
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_configuration_that_a_backend_refuses_fails_the_run(tmp_path):
+    class RefusingLogger(MemoryLogger):
+        def initialize(self, context):
+            raise ConfigError("no such server")
+
+    with pytest.raises(ConfigError, match="no such server"):
+        start_run("demo", loggers=[RefusingLogger(BaseLoggerConfig("memory"))])
+
+    assert json.loads((tmp_path / "demo/attempts/1/run.json").read_text())["status"] == "failed"
+
+
+# its end
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (None, "finished"),
+        (SystemExit(0), "finished"),
+        (SystemExit(3), "failed"),
+        (ValueError(), "failed"),
+        (KeyboardInterrupt(), "interrupted"),
+    ],
+    ids=repr,
+)
+def test_a_run_records_how_it_ended(memory, error, status):
+    run = start(memory)
+    assert record_of(run)["status"] == "running"
+    try:
+        with run:
+            run.log({"loss": 0.5})
+            run.step()
+            if error is not None:
+                raise error
+    except BaseException as raised:
+        assert raised is error
+
+    assert record_of(run)["status"] == status
+    assert record_of(run)["end"] is not None
+    assert len(memory.entries) == 1
+
+
+def test_a_failure_of_the_logs_does_not_hide_that_of_the_loop(memory):
+    with pytest.raises(ZeroDivisionError), start_run("demo", loggers=[memory]) as run:
+        run.log({"loss": lambda: 1 / 0})
+        run.step()
+        raise ZeroDivisionError
+
+
+def test_closing_ends_an_open_step(memory):
+    with start(memory) as run:
+        run.log({"loss": 0.5})
+        run.step()
+        run.log({"final": 1.0})
+        run.component("model").log_scalar("norm", 2.0)
+
+    assert [entry[2:] for entry in memory.entries] == [("", "loss", 0.5), ("", "final", 1.0), ("model", "norm", 2.0)]
+
+
+def test_a_run_without_a_step_is_written(memory):
+    with start(memory) as run:
+        run.log({"accuracy": 0.5})
+
+    assert memory.entries == [("train", 0, "", "accuracy", 0.5)]
+
+
+def test_closing_twice_is_closing_once(memory):
+    with start(memory) as run:
+        run.log({"loss": 0.5})
+        run.step()
+    ended = record_of(run)["end"]
+
+    assert run.close("failed") == run.stats()
+    assert record_of(run)["status"] == "finished"
+    assert record_of(run)["end"] == ended
+
+
+def test_what_is_logged_after_the_end_is_counted(memory):
+    with start(memory) as run:
+        pass
+    run.log({"loss": 0.5})
+    run.step()
+
+    assert run.stats()["memory"].dropped == {"closed": 1}
+    assert memory.entries == []
+
+
+def test_the_state_is_what_a_checkpoint_needs(memory):
+    with start(memory) as run:
+        run.step(samples=4)
+        state = run.state
+
+    assert State(**json.loads(json.dumps(state._asdict()))) == state
