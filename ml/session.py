@@ -15,7 +15,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -70,6 +70,8 @@ def start_run(
         ConfigError: A backend or its configuration is wrong, or the directory cannot be used.
     """
     built = [_build(spec) for spec in loggers]
+    LoggerGroup.check(built, on_error)
+    began = _state(state)
     rank, world_size = detect_rank()
     place = start_run_directory(
         directory, resume=resume, config=config, rank=rank, world_size=world_size, store=_process_group_store()
@@ -82,7 +84,7 @@ def start_run(
         raise
     if config is not None:
         group.log_config(config)
-    return Run(group, place, _state(state))
+    return Run(group, place, began)
 
 
 class Run:
@@ -193,20 +195,20 @@ class Run:
         """Ends the run and records how; closing twice is closing once.
 
         Args:
-            status: How it ended; by default ``finished``, or ``failed`` where the
-                interpreter ends with an exception that no one caught.
+            status: How it ended; by default ``finished``, or ``failed`` or ``interrupted``
+                where the interpreter ends with an exception that no one caught.
         """
         if self._closed:
             return self.group.stats()
         self._closed = True
-        elapsed_s = self.state.elapsed_time_s
         if status is None:
-            status = "finished" if getattr(sys, "last_value", None) is None else "failed"
-        try:
-            return self.group.close()
-        finally:
-            self._place.finish(status, elapsed_time_s=elapsed_s)
-            forget_at_exit(self)
+            status = _status(getattr(sys, "last_value", None))
+        with ExitStack() as ending:
+            ending.callback(forget_at_exit, self)
+            ending.callback(self._place.finish, status, elapsed_time_s=self.state.elapsed_time_s)
+            ending.callback(self.group.close)
+            self._end_open_step()
+        return self.group.stats()
 
     def __enter__(self) -> "Run":
         return self
@@ -214,7 +216,11 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close(_status(error))
+        try:
+            self.close(_status(error))
+        except Exception:
+            if error is None:  # else what ended the loop is raised; this one was reported
+                raise
 
     def after_fork_in_child(self) -> None:
         """Leaves the run to the parent."""

@@ -56,7 +56,7 @@ def normalized(state: State) -> State:
     if (
         state.phase in PHASES
         and set(map(type, counts)) == {int}
-        and set(map(type, times)) <= {int, float}
+        and set(map(type, times)) == {float}
         and -_MAX_COUNT <= min(counts) <= max(counts) <= _MAX_COUNT
         and math.isfinite(sum(times))
     ):
@@ -71,8 +71,8 @@ def _count(value: object) -> int:
         return max(-_MAX_COUNT, min(_MAX_COUNT, int(value)))  # type: ignore[call-overload,no-any-return]
     except (TypeError, ValueError):
         return 0
-    except OverflowError:  # an infinity
-        return _MAX_COUNT
+    except OverflowError:
+        return _MAX_COUNT if value == math.inf else -_MAX_COUNT
 
 
 def _seconds(value: object) -> float:

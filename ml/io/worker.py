@@ -458,7 +458,7 @@ def _after_fork_in_child() -> None:
 
 @atexit.register
 def _close_all() -> None:
-    for target in list(_to_close):
+    for target in reversed(list(_to_close)):  # a run before the group that it writes to
         try:
             target.close()
         except Exception:

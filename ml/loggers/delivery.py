@@ -9,6 +9,7 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal
 
+from ml.core.errors import LogValueError
 from ml.core.state import PHASES, Phase, State
 from ml.loggers.base import AnyLogger
 from ml.loggers.kinds import Kind
@@ -33,6 +34,9 @@ class Delivery:
         backend: The backend, initialized.
         reporter: Takes its failures.
         make_queue: What leads to the backend: ``Runner.start`` for a thread, ``InPlace`` for none.
+
+    Attributes:
+        due: Whether the running step is written at its end.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Delivery:
         self._lost = 0
         self._media_open = False
         self._deadline_s: float | None = None
+        self.due = False
 
     @property
     def is_here(self) -> bool:
@@ -106,17 +111,27 @@ class Delivery:
         self._accepted += 1
         (self._media if row[0].droppable else self._plain).append(row)
 
+    def give_plain(self, rows: list[Row], idents: list[Ident], phase: Phase) -> None:
+        """Takes numbers of a step that opens a window, and keeps the keys of those that it had, or failed to have."""
+        self._accepted += len(rows)
+        self._plain += rows
+        self._kept[phase][False].update(idents)
+
     def reduce(self, ident: Ident, reduce: Reduce, number: "Number", weight: float, state: State) -> None:
         """Takes one contribution to a reduced value."""
         reductions = self._reductions[state.phase]
         reduction = reductions.get(ident)
         if reduction is None:
             reduction = reductions[ident] = Reduction(reduce)
-        if reduction.is_open:
-            self._reduced += 1
-        else:
-            self._accepted += 1
-        reduction.add(number, weight, state)
+        # Counted first: an interruption may leave a value that never comes, but none that was not counted.
+        is_first = not reduction.is_open
+        self._accepted += is_first
+        try:
+            reduction.add(number, weight, state)
+        except Exception:
+            self._accepted -= is_first
+            raise
+        self._reduced += not is_first
 
     # handing over
 
@@ -197,6 +212,7 @@ class Delivery:
         if not self.submit(task):
             task.done.set()
             task.error = RuntimeError("closed")
+        self._queue.drain(0.0)  # what waits to be retried is retried now, while others are waited for
         return task
 
     def wait_for(self, task: Task, deadline_s: float) -> bool:
@@ -234,7 +250,13 @@ class Delivery:
         earlier: dict[State, list[Row]] = {}
         for (kind, namespace, key), reduction in self._reductions[state.phase].items():
             if reduction.is_open:
-                row: Row = (kind, namespace, key, snapshots.scalar(reduction.take()))
+                try:
+                    row: Row = (kind, namespace, key, snapshots.scalar(reduction.take()))
+                except LogValueError as error:  # a sum may grow beyond every number
+                    path = f"{namespace}/{key}" if namespace else key
+                    self.tally.fail("value")
+                    self._reporter.report("values", str(error.located(path)), error, about=path)
+                    continue
                 if reduction.state == state:
                     self._plain.append(row)
                 else:

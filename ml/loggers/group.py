@@ -28,7 +28,7 @@ from ml.loggers.delivery import Delivery, Ident
 from ml.loggers.off import OffLogger
 from ml.loggers.reduce import Reduce
 from ml.loggers.report import OnError, Reporter, text_of
-from ml.loggers.route import Route
+from ml.loggers.route import Audience, Route
 from ml.loggers.runner import InPlace, Task
 from ml.loggers.snapshot import Snapshots
 from ml.loggers.stats import Failed, LoggerStats
@@ -51,7 +51,7 @@ class LoggerGroup:
         close_timeout_s: How long ``close`` may take, all backends together; also at the interpreter's exit.
 
     Raises:
-        ConfigError: Two backends share an id, or one cannot work as it is configured.
+        ConfigError: See ``check``; or a backend cannot work as it is configured.
     """
 
     def __init__(
@@ -62,15 +62,26 @@ class LoggerGroup:
         on_error: OnError = "warn",
         close_timeout_s: float = 10.0,
     ) -> None:
-        self._begin(context, on_error, close_timeout_s)
         loggers = list(loggers)
+        self.check(loggers, on_error)
+        self._begin(context, on_error, close_timeout_s)
+        if context.is_primary:
+            self._start(loggers)
+        close_at_exit(self)
+
+    @staticmethod
+    def check(loggers: Iterable[AnyLogger], on_error: OnError) -> None:
+        """Finds what a group refuses, before anything is made.
+
+        Raises:
+            ConfigError: Two backends share an id, or ``on_error`` is no policy.
+        """
+        if on_error not in ("warn", "raise"):
+            raise ConfigError(f"on_error is 'warn' or 'raise', got {on_error!r}.")
         ids = [backend.id for backend in loggers]
         for identity in ids:
             if ids.count(identity) > 1:
                 raise ConfigError(f"Two backends are called '{identity}'. Give one of them an id of its own.")
-        if context.is_primary:
-            self._start(loggers)
-        close_at_exit(self)
 
     @classmethod
     def in_place(cls, loggers: Iterable[AnyLogger]) -> "LoggerGroup":
@@ -93,6 +104,7 @@ class LoggerGroup:
         self._lock = Lock()
         self._components: dict[MultiLogger, None] = {}
         self._routes: dict[Ident, Route] = {}
+        self._audiences: dict[tuple[Delivery, ...], Audience] = {}
         self._settled: dict[Ident, Route] = {}
         self._state: State | None = None
         self._in_pass = self._step_is_open = False
@@ -155,6 +167,7 @@ class LoggerGroup:
                 self._write(components, state, force)
             finally:
                 self._writing = False
+                self._snapshots.restore()
 
     def end_pass(self) -> None:
         """Ends the running validation or test pass: its means, and what is pending of it, are written."""
@@ -218,6 +231,7 @@ class LoggerGroup:
                     self._end(deadline_s)
                 finally:
                     self._closed, self._writing = True, False
+                    self._snapshots.restore()
                     for delivery in self._deliveries:
                         delivery.stop(deadline_s)
                     self._reporter.close(max(0.0, deadline_s - time.monotonic()))
@@ -259,7 +273,7 @@ class LoggerGroup:
         """Makes the child's copy inert: it discards what it is given."""
         self._lock = Lock()
         self._deliveries = []
-        self._routes, self._settled = {}, {}
+        self._routes, self._audiences, self._settled = {}, {}, {}
         self._closed, self._writing = True, False
 
     # a step
@@ -282,22 +296,27 @@ class LoggerGroup:
                 self.end_pass()
                 self._unsettle()
         self._state, self._in_pass = state, state.phase != "train"
-        due = [force or delivery.is_due(state) for delivery in self._deliveries]
-        if any(due):
+        for delivery in self._deliveries:
+            delivery.due = force or delivery.is_due(state)
+        due = [delivery for delivery in self._deliveries if delivery.due]
+        if due:
             self._unsettle()
-            for delivery, is_due in zip(self._deliveries, due, strict=True):
-                if is_due:
-                    delivery.open_windows(state, force=force)
+            for delivery in due:
+                delivery.open_windows(state, force=force)
         wanted = [entry for component in components for entry in self._wanted(component, state.phase)]
-        if not wanted and not any(due):
+        if not wanted and not due:
             return
         self._step_is_open = True
         with self._snapshots:
             try:
+                for audience in self._audiences.values():
+                    audience.begin_step()
                 self._offer_all(wanted, state)
             finally:
-                for delivery, is_due in zip(self._deliveries, due, strict=True):
-                    delivery.end_step(state, self._snapshots, due=is_due)
+                for audience in self._audiences.values():
+                    audience.give_rows(state.phase)
+                for delivery in self._deliveries:
+                    delivery.end_step(state, self._snapshots, due=delivery.due)
         self._step_is_open = False
 
     def _in_order(self, state: State) -> State:
@@ -306,7 +325,11 @@ class LoggerGroup:
         if made is not state:
             for name, was, now in zip(State._fields, state, made, strict=True):
                 if was != now and name != "time_s":
-                    error = LogValueError(f"{was!r} is no count or time, {now} is used", "Give a number.")
+                    # repr() refuses whole numbers of more than 4,300 digits.
+                    shown = (
+                        repr(was)[:60] if was is None or isinstance(was, (float, str)) else f"a {type(was).__name__}"
+                    )
+                    error = LogValueError(f"{shown} is no count or time that can be written, {now} is", "Give a number")
                     located = error.located(f"State.{name}")
                     self._reporter.report("values", str(located), located, about=name)
         return made
@@ -353,9 +376,10 @@ class LoggerGroup:
     def _offer_all(self, entries: "list[Entry]", state: State) -> None:
         """Offers the values of a step. What interrupts one passes when all were: none may be computed later."""
         interruption: BaseException | None = None
+        offer = self._offer_number if state.phase == "train" else self._offer
         for entry in entries:
             try:
-                self._offer(entry, state)
+                offer(entry, state)
             except BaseException as error:
                 interruption = error
         if interruption is not None:
@@ -364,12 +388,38 @@ class LoggerGroup:
             finally:
                 del interruption  # its traceback holds this frame
 
+    def _offer_number(self, entry: "Entry", state: State) -> None:
+        """Offers a value of a training step: most are plain numbers, which go the short way."""
+        ident, value, options, held = entry
+        route = self._routes.get(ident)
+        if route is None or not route.is_straight or options is not None:
+            self._offer(entry, state)
+            return
+        audience = route.audience
+        keepers = [delivery for delivery in audience.waiting if delivery.keep(ident, "train")]
+        if not audience.due:
+            if not keepers:
+                self._settled[ident] = route
+                return
+        else:
+            audience.idents.append(ident)
+        if type(value) is not float or held is not None:
+            try:
+                value = compute_value(entry, route.path, self._snapshots)
+            except ComputeError as failure:
+                self._fail([*audience.due, *keepers], failure.reason, failure.error, entry, route)
+                return
+        row = (ident[0], ident[1], ident[2], value)
+        audience.rows.append(row)
+        for delivery in keepers:
+            delivery.give(row)
+
     def _offer(self, entry: "Entry", state: State) -> None:
         """Has a value computed if a backend is to get it, and gives it to those that are."""
         ident = entry[0]
         route = self._routes.get(ident)
         if route is None:
-            route = self._routes[ident] = Route(ident, self._deliveries)
+            route = self._routes[ident] = Route(ident, self._deliveries, self._audiences)
         if route.refusals:
             route.tell_refused()
         if route.problem is not None:
@@ -393,7 +443,7 @@ class LoggerGroup:
         if not takers:
             return
         try:
-            row: Row = (*ident, compute_value(entry, route.path, self._snapshots))
+            row: Row = (kind, ident[1], ident[2], compute_value(entry, route.path, self._snapshots))
         except ComputeError as failure:
             self._fail(takers, failure.reason, failure.error, entry, route)
         except BaseException:
@@ -416,7 +466,10 @@ class LoggerGroup:
             raise
         else:
             for delivery in route.receivers:
-                delivery.reduce(entry[0], reduce, number, weight, state)
+                try:
+                    delivery.reduce(entry[0], reduce, number, weight, state)
+                except Exception as error:  # numbers of two devices, say
+                    self._fail([delivery], "value", error, entry, route)
 
     def _refused_media(self, delivery: Delivery) -> bool:
         reason = delivery.media_refusal()

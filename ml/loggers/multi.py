@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 MAX_WAITING = 4096
 """Values that a component may hold before the older ones of a key give way: the step was never ended."""
 
+_MAX_IDENTS = 10_000
+
 _log = logging.getLogger("ml")
 _suffix: ContextVar[str] = ContextVar("ml_namespace_suffix", default="")
 
@@ -87,6 +89,7 @@ class MultiLogger:
         # Appending to a deque and taking from it are atomic: threads, signal handlers and
         # finalizers may log at any moment, and no lock can be held by one of them.
         self._entries: deque[Entry] | _Discarding = deque()
+        self._idents: dict[str, Ident] = {}
         self._in_place: dict[int, LoggerGroup] = {}
         self._max_waiting = MAX_WAITING
         tell_after_fork(self)
@@ -110,8 +113,20 @@ class MultiLogger:
                 ``max``. ``None`` is ``last`` in training and the mean over the pass otherwise.
             weight: What this number counts for in a mean, e.g. the batch size.
         """
-        options = None if reduce is None and weight == 1.0 else ReduceOptions(reduce, weight)
-        self._add(kinds.SCALAR, key, value, namespace, options)
+        if reduce is not None or weight != 1.0:
+            self._add(kinds.SCALAR, key, value, namespace, ReduceOptions(reduce, weight))
+            return
+        ident = self._idents.get(key) if type(key) is str and namespace is None and not _suffix.get() else None
+        if ident is None:
+            self._add(kinds.SCALAR, key, value, namespace, None)
+            return
+        # The call that is made most, without a further call.
+        value_type = type(value)
+        plain = value_type is FunctionType or value_type is float or value_type is int
+        entries = self._entries
+        entries.append((ident, value, None, None if plain else _held(value)))
+        if len(entries) > self._max_waiting:
+            self._compact()
 
     def log_scalars(self, values: Mapping[str, object], *, namespace: str | None = None) -> None:
         """Logs several numbers: ``{key: value}``."""
@@ -305,17 +320,24 @@ class MultiLogger:
     def _add(self, kind: kinds.Kind, key: str, value: object, namespace: str | None, options: object) -> None:
         if namespace is None:
             namespace = self.default_namespace
+            name = key
+        else:
+            name = None
         if type(key) is not str or type(namespace) is not str:
             self._add_odd(kind, key, value, namespace, options)
             return
         if suffix := _suffix.get():
             namespace = namespace + suffix if namespace else suffix[1:]
+            name = None
         if not namespace and "/" in key:
             namespace, _, key = key.partition("/")
         value_type = type(value)
         plain = value_type is FunctionType or value_type is float or value_type is int
         entries = self._entries
-        entries.append(((kind, namespace, key), value, options, None if plain else _held(value)))
+        ident = (kind, namespace, key)
+        entries.append((ident, value, options, None if plain else _held(value)))
+        if name is not None and kind is kinds.SCALAR and len(self._idents) < _MAX_IDENTS:
+            self._idents[name] = ident
         if len(entries) > self._max_waiting:
             self._compact()
 
@@ -344,7 +366,7 @@ class MultiLogger:
 
 
 def _held(value: object) -> Held:
-    frame = sys._getframe(3)
+    frame = sys._getframe(2)
     while frame.f_back is not None and frame.f_globals.get("__name__") in ("ml.loggers.multi", "ml.session"):
         frame = frame.f_back
     return Held(f"{frame.f_code.co_filename}:{frame.f_lineno}", None if callable(value) else version(value))

@@ -44,23 +44,12 @@ class Reduction:
 
     def add(self, number: "Number", weight: float, state: State) -> None:
         """Takes one more number, of the step ``state``; ``weight`` counts in a mean only."""
-        self.state, self.is_open = state, True
         if self._total is None:
-            self._total = number * weight if self._reduce == "mean" else number
-            self._weight = weight
-            return
-        self._weight += weight
-        match self._reduce:
-            case "last":
-                self._total = number
-            case "mean":
-                self._total = self._total + number * weight
-            case "sum":
-                self._total = self._total + number
-            case "min":
-                self._total = _least(self._total, number)
-            case "max":
-                self._total = _greatest(self._total, number)
+            total = number * weight if self._reduce == "mean" else number
+        else:
+            total = self._joined(self._total, number, weight)
+        # All at once, and last: what fails or is interrupted before leaves the window as it was.
+        self._total, self._weight, self.state, self.is_open = total, self._weight + weight, state, True
 
     def take(self) -> "Number":
         """Returns the reduced number, a tensor if a tensor was added; the window goes on."""
@@ -69,6 +58,19 @@ class Reduction:
         if self._reduce != "mean":
             return self._total
         return self._total / self._weight if self._weight else math.nan
+
+    def _joined(self, total: "Number", number: "Number", weight: float) -> "Number":
+        match self._reduce:
+            case "last":
+                return number
+            case "mean":
+                return total + number * weight
+            case "sum":
+                return total + number
+            case "min":
+                return _least(total, number)
+            case "max":
+                return _greatest(total, number)
 
 
 def _least(first: "Number", second: "Number") -> "Number":

@@ -12,7 +12,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Literal
 
-from ml.core.errors import ConfigError, MLError, WriteError
+from ml.core.errors import MLError, WriteError
 from ml.core.redact import Redactor
 from ml.core.run import RunContext
 from ml.io.files import AppendFile
@@ -37,8 +37,6 @@ class Reporter:
     """
 
     def __init__(self, context: RunContext, redactor: Redactor, on_error: OnError) -> None:
-        if on_error not in ("warn", "raise"):
-            raise ConfigError(f"on_error is 'warn' or 'raise', got {on_error!r}.")
         self._context, self._redactor, self._raises = context, redactor, on_error == "raise"
         self._lock = Lock()
         self._seen: set[tuple[str, ...]] = set()

@@ -1,7 +1,40 @@
-"""Who gets the values of one series."""
+"""Who gets the values of one series, and the path that most values take: plain numbers in training."""
 
 from ml.core.errors import LogValueError
+from ml.core.state import Phase
 from ml.loggers.delivery import Delivery, Ident
+from ml.loggers.values import Row
+
+
+class Audience:
+    """The deliveries that take the same series. What those that are due get, they get together.
+
+    Attributes:
+        deliveries: Who takes them.
+        due: Those that are due in the running step: they get every value of it.
+        waiting: The others: they get a value whose key their window has not kept yet.
+        idents: The series that had a value in the running step.
+        rows: Their values.
+    """
+
+    __slots__ = ("deliveries", "due", "idents", "rows", "waiting")
+
+    def __init__(self, deliveries: tuple[Delivery, ...]) -> None:
+        self.deliveries = deliveries
+        self.begin_step()
+
+    def begin_step(self) -> None:
+        """A step ends: finds out who is due in it."""
+        self.due = [delivery for delivery in self.deliveries if delivery.due]
+        self.waiting = [delivery for delivery in self.deliveries if not delivery.due]
+        self.idents: list[Ident] = []
+        self.rows: list[Row] = []
+
+    def give_rows(self, phase: Phase) -> None:
+        """Gives the values to those that are due."""
+        rows, self.rows = self.rows, []
+        for delivery in self.due:
+            delivery.give_plain(rows, self.idents, phase)
 
 
 class Route:
@@ -11,19 +44,28 @@ class Route:
         path: ``<namespace>/<key>``, or the key in the empty namespace.
         problem: What is wrong with the namespace or the key, if something is.
         receivers: The deliveries that take this kind and key.
+        audience: The same, as they are shared with other series.
+        is_straight: Whether its plain numbers need no further question.
         limited: Values that no one needed, until ``tell_limited`` counts them.
         step: Stands for the step that last had one of those.
     """
 
-    __slots__ = ("limited", "path", "problem", "receivers", "refusals", "step")
+    __slots__ = ("audience", "is_straight", "limited", "path", "problem", "receivers", "refusals", "step")
 
-    def __init__(self, ident: Ident, deliveries: list[Delivery]) -> None:
+    def __init__(
+        self, ident: Ident, deliveries: list[Delivery], audiences: dict[tuple[Delivery, ...], Audience]
+    ) -> None:
         kind, namespace, key = ident
         self.path = f"{namespace}/{key}" if namespace else str(key)
         self.problem = _problem(namespace, key)
         refusals = [(delivery, delivery.refusal(kind, self.path)) for delivery in deliveries]
         self.receivers = [delivery for delivery, refusal in refusals if refusal is None]
         self.refusals = [(delivery, refusal) for delivery, refusal in refusals if refusal is not None]
+        takers = tuple(self.receivers)
+        if takers not in audiences:
+            audiences[takers] = Audience(takers)
+        self.audience = audiences[takers]
+        self.is_straight = kind.reducible and self.problem is None and not self.refusals
         self.limited = 0
         self.step: object = None
 

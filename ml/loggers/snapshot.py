@@ -65,22 +65,31 @@ class Snapshots:
     def __init__(self, world_size: int = 1) -> None:
         self._guarded = world_size > 1
         self._scalars = DeviceScalars()
-        self._no_grad: AbstractContextManager[object] | None = None
+        self._graph_mode: bool | None = None
 
     def __enter__(self) -> None:
         """Begins a step: until it ends, no graph is recorded."""
         torch = torch_module()
-        self._no_grad = None if torch is None else torch.no_grad()
-        if self._no_grad is not None:
-            self._no_grad.__enter__()
+        if torch is not None:
+            self._graph_mode = torch.is_grad_enabled()
+            torch.set_grad_enabled(False)
 
     def __exit__(self, *exception: object) -> None:
         """Ends the step: copies from accelerators start."""
         try:
             self._scalars.launch()
         finally:
-            if self._no_grad is not None:
-                self._no_grad.__exit__(None, None, None)
+            self.restore()
+
+    def restore(self) -> None:
+        """Records graphs again, if they were before the step; again does nothing.
+
+        For whoever opened a step: a Ctrl-C that comes while the step begins or ends passes by ``__exit__``.
+        """
+        torch = torch_module()
+        if self._graph_mode is not None and torch is not None:
+            torch.set_grad_enabled(self._graph_mode)
+            self._graph_mode = None
 
     def compute(self, function: Callable[[], object]) -> object:
         """Calls what was logged.

@@ -124,8 +124,11 @@ class Lazy:
                 assert self.kind.munge is not None, "a media kind has a common format"
                 try:
                     self._common = self.kind.munge(snapshot.arrived(self._raw), self._options)
-                except LogValueError as error:
-                    self._error = error.located(self.path, self.origin)
+                except Exception as error:
+                    known = (
+                        error if isinstance(error, LogValueError) else LogValueError(f"it cannot be shown: {error!r}")
+                    )
+                    self._error = known.located(self.path, self.origin)
                     raise self._error from error
                 finally:
                     self._raw = None

@@ -13,4 +13,5 @@ __all__ = ["BlockingLogger", "FailingLogger", "FakeClock", "FaultyDisk", "Gate",
 with suppress(ImportError):
     import pytest
 
-    pytest.register_assert_rewrite("ml.testing.contract")  # or a broken promise says no more than that it is broken
+    # Or a broken promise says no more than that it is broken.
+    pytest.register_assert_rewrite("ml.testing.contract", "ml.testing.runs")

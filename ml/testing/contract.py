@@ -19,81 +19,34 @@ how often it writes by default, and where its files lie.
 """
 
 import math
-import random
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from ml.core.run import RunContext
-from ml.core.state import Phase, State
+from ml.core.state import State
 from ml.loggers.base import AnyLogger
 from ml.loggers.group import LoggerGroup
 from ml.loggers.kinds import KINDS, STRING
 from ml.loggers.multi import MultiLogger
-from ml.loggers.stats import LoggerStats
 from ml.testing.disk import FaultyDisk
 from ml.testing.fakes import FakeClock
+from ml.testing.hostile import ALIKE, HALF_SURROGATE, NAMES, NUMBERS, TEXTS
+from ml.testing.runs import (
+    Backend,
+    Written,
+    assert_all_written,
+    context_of,
+    files_in,
+    group_of,
+    logged_every_kind,
+    make,
+    process_state,
+    write_in_place,
+)
 
-Written = tuple[Phase, int, str, str, object]
-"""``(phase, step, namespace, key, value)``: a value as it was read back."""
-
-WALL_TIME_S = 1.7e9
-
-# Each is exact as float32; all but the last two are finite and within int64.
-NUMBERS = (0, -1, 0.375, 2**53, -(2**63), 2.0**100, 2**80, math.nan, math.inf, -math.inf)
-TEXTS = {
-    "empty": "",
-    "blank": " \t ",
-    "lines": "one\ntwo\r\nthree\u2028four\n",
-    "quotes": "\"double\", 'single', `back`, \\ and ,;|=",
-    "unicode": "Grüße, 世界 🙂 e\u0301 \u202eright to left",
-    "control": "\x00\x01\x1b[31mred\x1b[0m\x07\x7f\x85",
-    "markup": "</script><b>&amp;</b> ${interpolation} %s {}",
-    "formula": "=1+1",
-    "long": "x" * 100_000,
-}
-HALF_SURROGATE = "half \ud800 a pair"
-NAMES = {
-    "parent": "../../../outside",
-    "absolute": "/outside",
-    "slashes": "//a//b/",
-    "dots": "..",
-    "blank": " ",
-    "control": "a\x00b\nc\td\x1b[31m\x7f",
-    "quotes": "\"quoted\", 'so', \\ , ; | = #",
-    "unicode": "Verlust_世界_🙂_e\u0301",
-    "markup": "<img src=x onerror=alert(1)>",
-    "device": "con.nul",
-    "looks like a field": "step",
-    "half a surrogate pair": "a\ud800b",
-    "long": "k" * 10_000,
-}
-# Some file systems, and some databases, take each of these pairs for one.
-ALIKE = [("loss", "Loss"), ("a/b", "a_b"), ("caf\u00e9", "cafe\u0301"), ("a b", "a%20b"), ("x" * 300, "x" * 301)]
-
-
-@dataclass(frozen=True)
-class Backend:
-    """A backend under test.
-
-    Attributes:
-        name: For messages.
-        make: Makes one, not yet initialized. What it makes is configured by a ``BaseLoggerConfig``.
-        read: Given a backend and its run's directory, returns every number and text that it wrote
-            and, with any value, everything else.
-        exact: Whether it keeps every value, name and step as they are. One that shows values to people,
-            on a terminal, may round, escape names, and show values that waited with those of the write.
-    """
-
-    name: str
-    make: Callable[[], AnyLogger]
-    read: Callable[[AnyLogger, Path], list[Written]]
-    exact: bool = True
+__all__ = ["Backend", "LoggerContract", "Written"]
 
 
 class LoggerContract:
@@ -457,60 +410,3 @@ class LoggerContract:
             logs.write([component], State(num_steps=1))
 
         assert_all_written(logs.close()[logger.id], sum(not kind.droppable for kind in logger.kinds))
-
-
-def make(backend: Backend) -> AnyLogger:
-    """Returns a backend that writes every step, not yet initialized."""
-    logger = backend.make()
-    logger.config.write_every_n_seconds = 0.0
-    return logger
-
-
-def context_of(directory: Path, *, clock: FakeClock | None = None, attempt: int = 1) -> RunContext:
-    """Returns the context of a run whose clocks stand still."""
-    return RunContext(directory, attempt=attempt, clock=clock or FakeClock(), wall_clock=FakeClock(WALL_TIME_S))
-
-
-def group_of(directory: Path, *loggers: AnyLogger, clock: FakeClock | None = None, attempt: int = 1) -> LoggerGroup:
-    """Returns a group that raises every failure."""
-    return LoggerGroup(
-        loggers, context_of(directory, clock=clock, attempt=attempt), on_error="raise", close_timeout_s=60.0
-    )
-
-
-def logged_every_kind(logger: AnyLogger) -> MultiLogger:
-    """Returns a component that has logged one value of every kind that ``logger`` takes, as ``a_<kind>``."""
-    component = MultiLogger("model")
-    for kind in logger.kinds:
-        getattr(component, kind.method)(f"a_{kind}", kind.example)
-    return component
-
-
-def write_in_place(logger: AnyLogger, directory: Path) -> None:
-    """Has ``logger`` write a value of every kind, on this thread, and closes it."""
-    logger.initialize(context_of(directory))
-    logs = LoggerGroup.in_place([logger])
-    logs.write([logged_every_kind(logger)], State(num_steps=1))
-    assert_all_written(logs.close()[logger.id], len(logger.kinds))
-
-
-def assert_all_written(stats: LoggerStats, number: int) -> None:
-    """Fails unless exactly ``number`` values were taken on, and written."""
-    assert (stats.accepted, stats.written, stats.pending) == (number, number, 0), stats
-    assert not stats.dropped, stats
-    assert not stats.failed, stats
-
-
-def files_in(directory: Path) -> list[Path]:
-    """Returns every file below ``directory``."""
-    return [path for path in directory.rglob("*") if path.is_file()]
-
-
-def process_state() -> list[object]:
-    """Returns what training depends on, and a backend must leave alone."""
-    state: list[object] = [random.getstate(), repr(np.random.get_state(legacy=True)), np.geterr()]
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        state += [torch.get_rng_state().tolist(), torch.get_num_threads(), torch.is_grad_enabled()]
-        state += [torch.get_default_dtype(), torch.get_default_device()]
-    return state

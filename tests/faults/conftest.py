@@ -68,4 +68,5 @@ def read_json(tmp_path: Path) -> Callable[..., list[dict[str, object]]]:
 
         return [json.loads(line, parse_constant=refuse) for line in raw.splitlines()]
 
+    read.directory = tmp_path
     return read

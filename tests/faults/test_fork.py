@@ -202,7 +202,9 @@ def test_a_component_sent_to_a_spawned_process_discards_there(run_script):
 
 
 @pytest.mark.parametrize(
-    "copied", [copy.copy, copy.deepcopy, lambda logger: pickle.loads(pickle.dumps(logger))], ids=["copy", "deepcopy", "pickle"]
+    "copied",
+    [copy.copy, copy.deepcopy, lambda logger: pickle.loads(pickle.dumps(logger))],
+    ids=["copy", "deepcopy", "pickle"],
 )
 def test_a_copy_discards_with_one_warning_and_the_original_goes_on(tmp_path, caplog, copied):
     class Component:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch  # noqa: F401  # where it is loaded, the contract looks at its state too
 
 from ml.core.registry import LOGGERS
 from ml.loggers.base import AnyLogger, BaseLoggerConfig

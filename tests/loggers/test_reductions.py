@@ -51,7 +51,9 @@ def test_a_pass_has_one_weighted_mean_at_its_training_step(loop, phase):
     assert loop.close() == [(phase, 1, (1.0 * 32 + 2.0 * 32 + 6.0 * 8) / 72)]
 
 
-@pytest.mark.parametrize(("reduce", "expected"), [("last", 2.0), ("sum", 12.0), ("min", 1.0), ("max", 5.0), ("mean", 3.0)])
+@pytest.mark.parametrize(
+    ("reduce", "expected"), [("last", 2.0), ("sum", 12.0), ("min", 1.0), ("max", 5.0), ("mean", 3.0)]
+)
 @pytest.mark.parametrize("phase", ["valid", "train"])
 def test_a_window_has_the_reduction_that_is_asked_for(tmp_path, phase, reduce, expected):
     loop = Loop(tmp_path, BaseLoggerConfig("memory", write_every_n_seconds=100))

@@ -2,6 +2,7 @@
 
 import io
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,7 +50,9 @@ def test_a_video_has_its_rate_and_its_shape():
     assert (value().shape, value().dtype, value.fps) == ((6, 3, 64, 64), torch.float32, 12)
 
 
-@pytest.mark.parametrize(("settings", "frames", "fps"), [({"length": 5}, 5, 5.0), ({"max_frames": 2}, 2, 2.0), ({}, 10, 10.0)])
+@pytest.mark.parametrize(
+    ("settings", "frames", "fps"), [({"length": 5}, 5, 5.0), ({"max_frames": 2}, 2, 2.0), ({}, 10, 10.0)]
+)
 def test_fewer_frames_of_a_video_last_as_long(settings, frames, fps):
     value = lazy(kinds.VIDEO, np.zeros((10, 64, 64), np.uint8), kinds.VideoOptions(**settings))
 
@@ -94,14 +97,8 @@ def test_an_unknown_file_is_refused_with_those_that_there_are():
 def counting(kind, munged, encoded):
     """The kind, which counts how often it munges and encodes."""
     encoders = {form: lambda common, e=encode: encoded.append(1) or e(common) for form, encode in kind.encoders.items()}
-    return kinds.Kind(
-        kind.name,
-        kind.method,
-        kind.section,
-        kind.select,
-        lambda raw, options: munged.append(1) or kind.munge(raw, options),
-        encoders=encoders,
-    )
+    munge = kind.munge
+    return replace(kind, munge=lambda raw, options: munged.append(1) or munge(raw, options), encoders=encoders)
 
 
 def test_a_value_is_munged_and_encoded_once_whoever_comes_first():
@@ -136,7 +133,7 @@ def test_a_value_that_cannot_be_munged_says_the_same_to_every_backend(error):
     def munge(raw, options):
         raise error
 
-    bad = kinds.Kind("image", "log_image", "images", kinds.IMAGE.select, munge)
+    bad = replace(kinds.IMAGE, munge=munge)
     value = lazy(bad, np.zeros((9, 9), np.uint8), kinds.ImageOptions())
     told = []
     for _ in range(2):

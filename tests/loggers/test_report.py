@@ -1,0 +1,176 @@
+"""What failed, said once."""
+
+import json
+import logging
+
+import pytest
+
+from ml.core.errors import LogValueError, WriteError
+from ml.core.redact import Redactor
+from ml.core.run import RunContext
+from ml.loggers.report import Reporter
+from ml.testing import FakeClock
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+@pytest.fixture
+def make(tmp_path, clock):
+    reporters = []
+
+    def make(on_error="warn", directory=tmp_path):
+        context = RunContext(directory, clock=clock, wall_clock=clock)
+        reporters.append(Reporter(context, Redactor({"API_TOKEN": "canary-0123456789"}), on_error))
+        return reporters[-1]
+
+    yield make
+    for reporter in reporters:
+        reporter.close(10)
+
+
+def lines(directory):
+    return [json.loads(line) for line in (directory / "errors.jsonl").read_text().splitlines()]
+
+
+def test_the_first_of_its_kind_is_told_and_the_others_are_counted(make, caplog, tmp_path):
+    reporter = make()
+    for number in range(5):
+        reporter.report("json", f"cannot write {number}", OSError("disk full"))
+    reporter.close(10)
+
+    assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.WARNING]
+    assert "cannot write 0" in caplog.text
+    assert "json: 4 more failures like those reported above." in caplog.text
+    assert [line["message"] for line in lines(tmp_path)] == ["cannot write 0"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"source": "tensorboard", "error": OSError("x"), "about": "a/b"},
+        {"source": "json", "error": KeyError("x"), "about": "a/b"},
+        {"source": "json", "error": OSError("x"), "about": "a/c"},
+    ],
+    ids=["source", "type", "key"],
+)
+def test_another_source_type_or_key_is_another_kind(make, caplog, other):
+    reporter = make()
+    reporter.report("json", "first", OSError("x"), about="a/b")
+    reporter.report(other["source"], "second", other["error"], about=other["about"])
+
+    assert "second" in caplog.text
+
+
+def test_a_summary_comes_when_a_minute_has_passed(make, caplog, clock):
+    reporter = make()
+    for _ in range(130):
+        reporter.report("json", "cannot write", OSError("disk full"))
+        clock.advance(1)
+
+    summaries = [record.getMessage() for record in caplog.records if "more failures" in record.getMessage()]
+    assert summaries == ["json: 60 more failures like those reported above."] * 2
+
+
+def test_no_summary_comes_where_nothing_was_repeated(make, caplog):
+    reporter = make()
+    reporter.report("json", "cannot write", OSError("disk full"))
+    reporter.close(10)
+
+    assert len(caplog.records) == 1
+
+
+def test_kinds_are_bounded(make, caplog):
+    reporter = make()
+    for number in range(1000):
+        reporter.report("values", f"bad {number}", ValueError("x"), about=f"key{number}")
+    reporter.close(10)
+
+    assert 100 <= len([record for record in caplog.records if record.levelno == logging.ERROR]) <= 300
+    assert "more failures" in caplog.text
+
+
+def test_a_line_is_strict_json_with_time_source_key_message_and_traceback(make, tmp_path, clock):
+    clock.advance(86400)
+    reporter = make()
+    try:
+        raise ValueError("half a \ud800 pair\n\x1b[31m")
+    except ValueError as error:
+        reporter.report("values", str(error), error, about="a/b")
+    reporter.close(10)
+    (line,) = lines(tmp_path)
+
+    assert set(line) == {"time", "source", "about", "message", "traceback"}
+    assert (line["time"], line["source"], line["about"]) == ("1970-01-02T00:00:00+00:00", "values", "a/b")
+    assert "test_report.py" in line["traceback"]
+
+
+def test_an_error_that_says_it_all_has_no_traceback(make, tmp_path, caplog):
+    reporter = make()
+    reporter.report("values", "Cannot log 'a/b'", LogValueError("it is complex"))
+    reporter.close(10)
+
+    assert lines(tmp_path)[0]["traceback"] == ""
+    assert "Traceback" not in caplog.text
+
+
+def test_secrets_are_taken_out_of_message_and_traceback(make, tmp_path, caplog):
+    reporter = make()
+    try:
+        raise ValueError("refused canary-0123456789")
+    except ValueError as error:
+        reporter.report("db", "at https://me:canary-0123456789@host", error)
+    reporter.notice("db", "with canary-0123456789")
+    reporter.close(10)
+
+    assert "refused ***" in (tmp_path / "errors.jsonl").read_text()
+    assert "canary" not in (tmp_path / "errors.jsonl").read_text() + caplog.text
+
+
+def test_a_notice_is_given_once_and_is_no_failure(make, caplog):
+    reporter = make("raise")
+    for _ in range(3):
+        reporter.notice("json", "media stop here")
+    reporter.raise_first()
+
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+def test_only_the_first_failure_is_raised_and_once(make):
+    reporter = make("raise")
+    reporter.report("json", "first", KeyError("first"))
+    reporter.report("json", "second", ValueError("second"))
+
+    with pytest.raises(KeyError):
+        reporter.raise_first()
+    reporter.raise_first()
+    reporter.report("json", "without an error")
+    with pytest.raises(WriteError, match="without an error"):
+        reporter.raise_first()
+
+
+def test_nothing_is_raised_where_failures_are_only_told(make):
+    reporter = make("warn")
+    reporter.report("json", "first", KeyError("first"))
+
+    reporter.raise_first()
+
+
+def test_without_a_directory_there_is_no_file(make, tmp_path, caplog):
+    reporter = make(directory=tmp_path / "none")
+    reporter.report("json", "cannot write", OSError("disk full"))
+    reporter.close(10)
+
+    assert "cannot write" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_kept_is_told_and_costs_nothing(make, tmp_path, caplog):
+    (tmp_path / "errors.jsonl").mkdir()
+    reporter = make()
+    reporter.report("json", "cannot write", OSError("disk full"))
+    reporter.close(10)
+
+    assert "errors.jsonl cannot be written" in caplog.text
