@@ -21,9 +21,10 @@ def start():
         run.log({f"rare{step}": float(step)})
         run.step()
     run.log({"open": 4.0})
+    run.component("model").log_scalar("late", 5.0)
     return run
 """
-VALUES = {"loss": 1.0, "rare1": 1.0, "rare2": 2.0, "rare3": 3.0, "open": 4.0}
+VALUES = {"loss": 1.0, "rare1": 1.0, "rare2": 2.0, "rare3": 3.0, "open": 4.0, "model/late": 5.0}
 
 
 def run(directory: Path, program: str) -> subprocess.CompletedProcess[str]:

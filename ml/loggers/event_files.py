@@ -115,7 +115,8 @@ class EventFiles:
 
     def __init__(self) -> None:
         self._files: list[EventFile] = []
-        self._half_written: set[bytes] = set()
+        # With the file: training and validation may log the same at the same moment.
+        self._half_written: set[tuple[EventFile, bytes]] = set()
 
     def add(self, file: EventFile) -> EventFile:
         """Returns ``file``, which now is one of these."""
@@ -133,13 +134,13 @@ class EventFiles:
         """
         by_file: dict[EventFile, list[bytes]] = {}
         for file, framed in records:
-            if not self._half_written or framed not in self._half_written:
+            if not self._half_written or (file, framed) not in self._half_written:
                 by_file.setdefault(file, []).append(framed)
-        taken: list[bytes] = []
+        taken: list[tuple[EventFile, bytes]] = []
         try:
             for file, missing in by_file.items():
                 file.append(missing)
-                taken += missing
+                taken += [(file, framed) for framed in missing]
         except (OSError, WriteError):
             self._half_written.update(taken)
             raise

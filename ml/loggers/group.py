@@ -325,11 +325,9 @@ class LoggerGroup:
         if made is not state:
             for name, was, now in zip(State._fields, state, made, strict=True):
                 if was != now and name != "time_s":
-                    # repr() refuses whole numbers of more than 4,300 digits.
-                    shown = (
-                        repr(was)[:60] if was is None or isinstance(was, (float, str)) else f"a {type(was).__name__}"
-                    )
-                    error = LogValueError(f"{shown} is no count or time that can be written, {now} is", "Give a number")
+                    # The type alone: repr() refuses whole numbers of more than 4,300 digits.
+                    problem = f"a {type(was).__name__} that cannot be written as it is, {now} is written"
+                    error = LogValueError(problem, "Give a number of 64 bits.")
                     located = error.located(f"State.{name}")
                     self._reporter.report("values", str(located), located, about=name)
         return made

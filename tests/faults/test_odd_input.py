@@ -3,6 +3,7 @@
 import asyncio
 import math
 import threading
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -78,7 +79,7 @@ def test_an_odd_step_is_reported_once(tmp_path, caplog):
         logs.write([model], State(num_steps=np.int64(5)))
 
     assert caplog.text.count("Cannot log 'State.num_steps'") == 1
-    assert "None" in caplog.text
+    assert "NoneType" in caplog.text
 
 
 def test_a_state_in_order_is_kept_as_it_is():
@@ -158,11 +159,11 @@ def test_a_key_may_be_a_scalar_a_text_and_an_image_at_once(tmp_path):
 def test_namespace_contexts_nest_and_end_with_an_exception(tmp_path):
     memory, model = MemoryLogger(BaseLoggerConfig("memory")), MultiLogger("model")
     with LoggerGroup([memory], RunContext(tmp_path)) as logs:
-        with pytest.raises(ValueError, match="of the user"), namespace_context("gen"):
+        with suppress(ZeroDivisionError), namespace_context("gen"):
             model.log_scalar("a", 1)
             with namespace_context("head"):
                 model.log_scalar("b", 1)
-                raise ValueError("of the user")
+                model.log_scalar("never", 1 / 0)
         model.log_scalar("c", 1)
         logs.write([model], State(num_steps=1))
 
