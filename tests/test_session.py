@@ -277,6 +277,20 @@ def test_a_configuration_that_a_backend_refuses_fails_the_run(tmp_path):
     assert json.loads((tmp_path / "demo/attempts/1/run.json").read_text())["status"] == "failed"
 
 
+def test_another_rank_counts_and_writes_nothing(tmp_path, memory, monkeypatch):
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "ML_RUN_DIR": str(tmp_path / "demo")}.items():
+        monkeypatch.setenv(name, value)
+    with start_run("demo", loggers=[memory, "json"]) as run:
+        run.log({"loss": lambda: 1 / 0})
+        run.step(samples=4)
+        assert run.flush()
+
+    assert (run.state.num_steps, run.state.num_samples) == (1, 4)
+    assert run.stats() == {}
+    assert memory.entries == []
+    assert list(tmp_path.iterdir()) == []
+
+
 # its end
 
 

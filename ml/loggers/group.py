@@ -196,6 +196,8 @@ class LoggerGroup:
             if self._writing:
                 return False
             self._reporter.raise_first()
+            if self._closed:  # which left nothing to do
+                return not any(delivery.lost_since_last_asked() for delivery in self._deliveries)
             if self._state is not None:
                 for delivery in self._deliveries:
                     delivery.send_pending(self._state)

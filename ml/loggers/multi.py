@@ -8,8 +8,9 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from itertools import repeat, starmap
 from types import FunctionType
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -295,12 +296,8 @@ class MultiLogger:
         """Returns what was logged since the last call, in order, and forgets it."""
         entries = self._entries
         taken: list[Entry] = []
-        take, keep = entries.popleft, taken.append
-        try:
-            for _ in range(len(entries)):
-                keep(take())
-        except IndexError:  # another thread or a signal handler took the rest
-            pass
+        with suppress(IndexError):  # another thread or a signal handler took the rest
+            taken.extend(starmap(entries.popleft, repeat((), len(entries))))  # a loop in C
         return taken
 
     def __len__(self) -> int:

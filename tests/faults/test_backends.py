@@ -214,8 +214,15 @@ def test_a_disk_that_stays_full_costs_its_values_at_the_close_deadline(tmp_path,
     assert "'failing' did not write 1 values" in caplog.text
 
 
-def test_a_late_answer_after_the_deadline_changes_no_count(tmp_path):
-    blocking, model = BlockingLogger(every_step("blocking")), MultiLogger("model")
+@pytest.mark.parametrize("error", [None, ValueError("broken"), OSError("not now")], ids=repr)
+def test_a_late_answer_after_the_deadline_changes_no_count(tmp_path, error):
+    class Late(BlockingLogger):
+        def write(self, state: State) -> None:
+            super().write(state)
+            if error is not None:
+                raise error
+
+    blocking, model = Late(every_step("blocking")), MultiLogger("model")
     logs = LoggerGroup([blocking], RunContext(tmp_path))
     model.log_scalar("loss", 1.0)
     logs.write([model], State(num_steps=1))

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -288,6 +288,19 @@ def test_a_component_that_two_threads_empty_at_once_raises_in_neither(monkeypatc
 
     assert errors == []
     assert len(taken) + len(model.take()) + model.overwritten == 20_000
+
+
+def test_a_component_that_is_emptied_while_it_is_counted_raises_nothing():
+    class Emptied(deque):
+        def __len__(self) -> int:
+            count = super().__len__()
+            self.clear()  # as another thread may, right after this one has counted
+            return count
+
+    model = MultiLogger("model")
+    model._entries = Emptied([1, 2, 3])
+
+    assert model.take() == []
 
 
 def test_finalizers_that_log_in_the_middle_of_everything_never_deadlock(tmp_path):

@@ -5,6 +5,7 @@ counts after every call.
 """
 
 import tempfile
+from typing import ClassVar
 
 import hypothesis.strategies as st
 import numpy as np
@@ -50,19 +51,21 @@ def raising():
 
 
 class Counting(RuleBasedStateMachine):
+    settings: ClassVar[dict[str, float]] = {}
+
     def __init__(self):
         super().__init__()
         self.directory = tempfile.TemporaryDirectory()
         self.clock = FakeClock()
-        self.failing = FailingLogger(BaseLoggerConfig("failing", max_queue_bytes=2000))
+        self.failing = FailingLogger(BaseLoggerConfig("failing", max_queue_bytes=2000, **self.settings))
         self.failing.error = None
-        self.blocking = Blocking(BaseLoggerConfig("blocking", max_queue_bytes=1000))
+        self.blocking = Blocking(BaseLoggerConfig("blocking", max_queue_bytes=1000, **self.settings))
         backends = [
-            MemoryLogger(BaseLoggerConfig("every_step")),
+            MemoryLogger(BaseLoggerConfig("every_step", **self.settings)),
             MemoryLogger(BaseLoggerConfig("slow", write_every_n_seconds=5, write_val_every_n_seconds=2)),
             MemoryLogger(BaseLoggerConfig("by_steps", write_every_n_steps=3, max_media_bytes=10_000)),
-            MemoryLogger(BaseLoggerConfig("some", exclude=["*/a"], max_queue_bytes=2000)),
-            ScalarsOnly(BaseLoggerConfig("scalars")),
+            MemoryLogger(BaseLoggerConfig("some", exclude=["*/a"], max_queue_bytes=2000, **self.settings)),
+            ScalarsOnly(BaseLoggerConfig("scalars", **self.settings)),
             self.failing,
             self.blocking,
         ]
@@ -164,5 +167,29 @@ class Counting(RuleBasedStateMachine):
         self.directory.cleanup()
 
 
+class CountingLimited(Counting):
+    """The same where no backend is due at every step, so that whole series are not looked at."""
+
+    settings: ClassVar[dict[str, float]] = {"write_every_n_seconds": 5.0}
+
+
 TestCounting = Counting.TestCase
-TestCounting.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
+TestCountingLimited = CountingLimited.TestCase
+TestCounting.settings = TestCountingLimited.settings = settings(max_examples=15, stateful_step_count=40, deadline=None)
+
+
+def test_values_that_nobody_needs_are_counted_at_every_backend(tmp_path):
+    component = MultiLogger("model")
+    slow = MemoryLogger(BaseLoggerConfig("slow", write_every_n_seconds=100))
+    excluding = MemoryLogger(BaseLoggerConfig("excluding", write_every_n_seconds=100, exclude=["model/a"]))
+    scalars = ScalarsOnly(BaseLoggerConfig("scalars", write_every_n_seconds=100))
+    with LoggerGroup([slow, excluding, scalars], RunContext(tmp_path, clock=FakeClock())) as group:
+        for step in range(1, 6):
+            component.log_scalar("a", 1.0)
+            component.log_histogram("weights", lambda: np.ones(3))
+            group.write([component], State(num_steps=step))
+        stats = group.stats()
+
+    assert stats["slow"].skipped == {"rate_limited": 8}
+    assert stats["excluding"].skipped == {"rate_limited": 4, "excluded": 5}
+    assert stats["scalars"].skipped == {"rate_limited": 4, "unsupported": 5}

@@ -186,3 +186,15 @@ def test_a_component_that_only_an_earlier_step_named_is_written_by_close(tmp_pat
         task.log_scalar("late", 1.0)
 
     assert [entry[:4] for entry in memory.entries] == [("train", 2, "task", "late")]
+
+
+def test_flush_after_close_says_whether_all_is_durable(tmp_path, memory, model, caplog):
+    with LoggerGroup([memory], RunContext(tmp_path)) as group:
+        model.log_scalar("loss", 1.0)
+        group.write([model], State(num_steps=1))
+    assert group.flush()
+
+    model.log_scalar("late", 1.0)
+    group.write([model], State(num_steps=2))
+    assert not group.flush()
+    assert caplog.text == ""

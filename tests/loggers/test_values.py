@@ -2,6 +2,7 @@
 
 import io
 import threading
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -126,6 +127,20 @@ def test_nothing_is_munged_before_a_backend_asks():
     lazy(counting(kinds.IMAGE, munged, []), np.zeros((9, 9), np.uint8), kinds.ImageOptions())
 
     assert munged == []
+
+
+def test_the_copy_that_a_value_was_made_of_is_let_go():
+    class Copy:
+        """Stands for a large array."""
+
+    kind = replace(kinds.IMAGE, munge=lambda raw, options: kinds.Common(np.zeros((1, 2, 2), np.uint8)))
+    raw = Copy()
+    reference = weakref.ref(raw)
+    value = Lazy(kind, raw, None, path="task/key", origin="", size_bytes=0)
+    del raw
+    value.array()
+
+    assert reference() is None
 
 
 @pytest.mark.parametrize("error", [LogValueError("no picture"), ValueError("a bug"), MemoryError()], ids=repr)
