@@ -24,8 +24,8 @@ from ml.core.errors import ConfigError
 from ml.core.registry import LOGGERS
 from ml.core.run import RunContext, detect_rank
 from ml.core.state import PHASES, Phase, State
+from ml.io.lifetime import close_at_exit, forget_at_exit, tell_after_fork
 from ml.io.rundir import RunDirectory, Status, Store, start_run_directory
-from ml.io.worker import close_at_exit, forget_at_exit, tell_after_fork
 from ml.loggers.base import AnyLogger, BaseLogger
 from ml.loggers.group import LoggerGroup
 from ml.loggers.multi import MultiLogger

@@ -40,6 +40,7 @@ class BoundedQueue(Generic[T]):
         self._gone = 0  # entries that were dropped, and still stand in ``_entries``
         self._droppable: deque[_Entry[T]] = deque()
         self._others: deque[_Entry[T]] = deque()
+        self._droppable_bytes = 0
         self._taken: list[_Entry[T]] = []
         self._run_is_open = False
 
@@ -67,17 +68,100 @@ class BoundedQueue(Generic[T]):
             What was dropped, oldest first. Only ``item``, if room for it could not be made.
         """
         entry = _Entry(item, size_bytes, droppable and not (ends and self._run_is_open), ends)
-        max_bytes = self.max_bytes - size_bytes
-        kept = self._others if entry.droppable else deque[_Entry[T]]()
-        if size_bytes and sum(e.size_bytes for e in (*self._taken, *kept) if e.taken or not e.gone) > max_bytes:
+        if size_bytes and self._firm_bytes(entry.droppable) + size_bytes > self.max_bytes:
             if ends:
                 self._end_run()
             return [item]
-        dropped = self.shrink(max_bytes, only_droppable=entry.droppable) if size_bytes else []
+        dropped = self.shrink(self.max_bytes - size_bytes, only_droppable=entry.droppable) if size_bytes else []
         self._run_is_open = not ends
         self.runs += ends
         self._entries.append(entry)
         if size_bytes:
             (self._droppable if entry.droppable else self._others).append(entry)
             self.size_bytes += size_bytes
+            self._droppable_bytes += size_bytes if entry.droppable else 0
         return dropped
+
+    def shrink(self, max_bytes: int, *, only_droppable: bool = False) -> list[T]:
+        """Drops the oldest droppable items, then the oldest others unless ``only_droppable``; returns them.
+
+        It stops when the queue holds at most ``max_bytes``.
+        """
+        dropped = []
+        for queue in (self._droppable,) if only_droppable else (self._droppable, self._others):
+            while self.size_bytes > max_bytes and (entry := _oldest(queue)) is not None:
+                dropped.append(entry.item)
+                self._gone += 1
+                self.runs -= entry.ends  # the others of its run went before it
+                self._forget(entry)
+        if self._gone > _COMPACT_ABOVE + len(self._entries) // 2:
+            self._entries = deque(entry for entry in self._entries if not entry.gone)
+            self._gone = 0
+        return dropped
+
+    def take(self) -> list[T]:
+        """Returns the items of the oldest run, which stay in the queue until ``done`` or ``put_back``."""
+        while self._entries:
+            entry = self._entries.popleft()
+            if entry.gone:
+                self._gone -= 1
+                continue
+            entry.taken = True
+            self._taken.append(entry)
+            if entry.ends:
+                break
+        self.runs -= 1
+        return [entry.item for entry in self._taken]
+
+    def done(self) -> None:
+        """The run that was taken leaves the queue."""
+        for entry in self._taken:
+            self._forget(entry)
+        self._taken = []
+        for queue in (self._droppable, self._others):
+            while queue and queue[0].gone:
+                queue.popleft()
+
+    def put_back(self) -> None:
+        """The run that was taken is the oldest again, and may be dropped."""
+        for entry in self._taken:
+            entry.taken = False
+        self._entries.extendleft(reversed(self._taken))
+        self._taken = []
+        self.runs += 1
+
+    def clear(self) -> list[T]:
+        """Empties the queue, and returns what it held, the run that was taken included."""
+        left = [entry.item for entry in (*self._taken, *self._entries) if not entry.gone]
+        for queue in (self._entries, self._droppable, self._others):
+            queue.clear()
+        self._taken, self._run_is_open = [], False
+        self.size_bytes = self._droppable_bytes = self._gone = self.runs = 0
+        return left
+
+    def _firm_bytes(self, for_droppable: bool) -> int:
+        """Returns what cannot make room for an item: what is taken, and for a droppable one all that is not."""
+        taken = sum(entry.size_bytes for entry in self._taken if entry.droppable or not for_droppable)
+        loose = (self._droppable_bytes if for_droppable else self.size_bytes) - taken
+        return self.size_bytes - loose
+
+    def _end_run(self) -> None:
+        """The last item of a run was dropped on arrival: what came before it ends the run."""
+        self._run_is_open = False
+        last = next((entry for entry in reversed(self._entries) if entry.ends or not entry.gone), None)
+        if last is not None and not last.ends:
+            last.ends = True
+            self.runs += 1
+
+    def _forget(self, entry: _Entry[T]) -> None:
+        entry.gone = True
+        del entry.item  # media are large, and the entry may stand in a queue for a while
+        self.size_bytes -= entry.size_bytes
+        self._droppable_bytes -= entry.size_bytes if entry.droppable else 0
+
+
+def _oldest(queue: deque[_Entry[T]]) -> _Entry[T] | None:
+    """Returns the oldest entry that may be dropped."""
+    while queue and queue[0].gone:
+        queue.popleft()
+    return next((entry for entry in queue if not entry.taken and not entry.gone), None)

@@ -6,7 +6,6 @@ the end is handled by ``drain`` and ``stop``, which whoever owns the worker call
 from ``close`` and, through ``close_at_exit``, when the interpreter ends.
 """
 
-import atexit
 import logging
 import os
 import threading
@@ -17,10 +16,12 @@ from contextlib import contextmanager
 from functools import partial
 from threading import Event
 from threading import RLock as Lock
-from typing import Generic, Protocol, TypeVar
-from weakref import WeakSet
+from typing import Generic, TypeVar
 
-__all__ = ["Closeable", "Event", "ForkAware", "Lock", "Worker", "close_at_exit", "forget_at_exit", "tell_after_fork"]
+from ml.io.bounded import BoundedQueue
+from ml.io.lifetime import tell_after_fork
+
+__all__ = ["Event", "Lock", "Worker"]
 
 _log = logging.getLogger("ml")
 
@@ -32,17 +33,6 @@ _LAST_JOIN_S = 0.5
 
 T = TypeVar("T")
 ResultT = TypeVar("ResultT")
-
-
-class _Entry(Generic[T]):
-    """An item in the queue. ``ends`` marks the last one of its run."""
-
-    __slots__ = ("droppable", "ends", "in_flight", "item", "left", "size_bytes")
-
-    def __init__(self, item: T, size_bytes: int, droppable: bool, ends: bool) -> None:
-        self.item, self.size_bytes, self.droppable, self.ends = item, size_bytes, droppable, ends
-        self.in_flight = False
-        self.left = False
 
 
 class Worker(Generic[T]):
@@ -92,21 +82,13 @@ class Worker(Generic[T]):
         # lock and holding it, but it can inside of the condition's own methods, which are Python.
         self._lock = Lock()
         self._changed = threading.Condition(self._lock)
-        self._arrived: deque[_Entry[T]] = deque()
+        self._queue: BoundedQueue[T] = BoundedQueue(self.max_bytes)
+        self._arrived: deque[tuple[T, int, bool, bool]] = deque()
+        self._dropped: list[T] = []
         self._is_changing = self._is_asleep = self._retry_at_once = False
-        self._entries: deque[_Entry[T]] = deque()
-        self._left = 0  # entries that were dropped, and still stand in ``_entries``
-        self._droppable: deque[_Entry[T]] = deque()
-        self._others: deque[_Entry[T]] = deque()
-        self._droppable_bytes = 0
-        self._running: list[_Entry[T]] = []
-        self._runs = 0
-        self._run_is_open = False
-        self._bytes = 0
         self._wake_s = 0.0
         self._hurried = 0
-        self._stopping = False
-        self._abandoned = False
+        self._stopping = self._gave_up = False
 
     @property
     def is_alive(self) -> bool:
@@ -121,7 +103,7 @@ class Worker(Generic[T]):
     @property
     def queued_bytes(self) -> int:
         """What the queue holds, the run being handled included."""
-        return self._bytes
+        return self._queue.size_bytes
 
     def submit(self, item: T, *, size_bytes: int, droppable: bool = False, more: bool = False) -> list[T]:
         """Queues an item. Never waits.
@@ -141,8 +123,9 @@ class Worker(Generic[T]):
             if not self.is_alive:
                 self._warn_once()
                 return [item]
-            self._arrived.append(_Entry(item, size_bytes, droppable, not more))
-            return self._change(self.max_bytes)
+            self._arrived.append((item, size_bytes, droppable, not more))
+            self._take_in()
+            return self._take_dropped()
 
     def shrink(self, max_bytes: int, *, only_droppable: bool = False) -> list[T]:
         """Drops the oldest droppable items, then the oldest others unless ``only_droppable``; returns them.
@@ -150,7 +133,10 @@ class Worker(Generic[T]):
         It stops when the queue holds at most ``max_bytes``.
         """
         with self._lock:
-            return self._change(max_bytes, only_droppable=only_droppable)
+            if not self._is_changing:
+                with self._changing():
+                    self._dropped += self._queue.shrink(max_bytes, only_droppable=only_droppable)
+            return self._take_dropped()
 
     def wait_for_room(self, max_bytes: int, timeout_s: float | None = None) -> bool:
         """Waits until the queue holds at most ``max_bytes``. False: it does not, in time or ever."""
@@ -158,10 +144,10 @@ class Worker(Generic[T]):
             self._hurried += 1
             self._changed.notify_all()
             try:
-                self._changed.wait_for(lambda: self._bytes <= max_bytes or not self.is_alive, timeout_s)
+                self._changed.wait_for(lambda: self.queued_bytes <= max_bytes or not self.is_alive, timeout_s)
             finally:
                 self._hurried -= 1
-            return self._bytes <= max_bytes
+            return self.queued_bytes <= max_bytes
 
     def drain(self, timeout_s: float | None = None) -> bool:
         """Waits until everything submitted was handled; what could not be handled is retried at once, one time."""
@@ -169,11 +155,11 @@ class Worker(Generic[T]):
             return False
         with self._lock:
             self._hurried += 1
-            self._wake_s, self._retry_at_once = 0.0, bool(self._running)
+            self._wake_s, self._retry_at_once = 0.0, self._queue.is_taken
             self._changed.notify_all()
             try:
-                self._changed.wait_for(lambda: self._is_empty or self._abandoned, timeout_s)
-                return self._is_empty
+                self._changed.wait_for(lambda: self._is_empty or self._stopping, timeout_s)
+                return self._is_empty and not self._gave_up
             finally:
                 self._hurried -= 1
 
@@ -190,11 +176,9 @@ class Worker(Generic[T]):
         if not own_thread:
             self.drain(timeout_s)
         with self._lock:
-            self._stopping = self._abandoned = True
-            left = [entry.item for entry in (*self._running, *self._entries) if not entry.left]
-            for queue in (self._entries, self._droppable, self._others):
-                queue.clear()
-            self._left = 0
+            self._stopping = True
+            left = [*self._take_dropped(), *self._queue.clear()]
+            self._gave_up = self._gave_up or bool(left)
             self._changed.notify_all()
         if not own_thread:
             # A thread that is still inside a C library when the interpreter goes away can abort the process.
@@ -219,138 +203,36 @@ class Worker(Generic[T]):
 
     @property
     def _is_empty(self) -> bool:
-        return len(self._entries) == self._left and not self._running and not self._arrived
+        return self._queue.is_empty and not self._arrived
 
-    def _change(self, max_bytes: int, *, only_droppable: bool = False) -> list[T]:
-        """Drops what is above ``max_bytes``, takes in what has arrived, and returns what was dropped.
+    def _take_in(self) -> None:
+        """Queues what has arrived.
 
         A signal handler or a finalizer may submit in the middle of a change, on the
-        same thread; what it brings is left to the call that is under way.
+        same thread; what it brings is left to the change that is under way.
         """
-        dropped: list[T] = []
-        queues = (self._droppable,) if only_droppable else (self._droppable, self._others)
-        while not self._is_changing:
-            self._is_changing = True
-            try:
-                dropped += self._make_room(max_bytes, *queues)
-                while self._arrived:
-                    dropped += self._add(self._arrived.popleft())
-            finally:
-                self._is_changing = False
-            if not self._arrived:
-                break
-        return dropped
+        while self._arrived and not self._is_changing:
+            with self._changing():
+                pass
 
-    def _add(self, entry: _Entry[T]) -> list[T]:
-        entry.droppable = entry.droppable and not (entry.ends and self._run_is_open)
-        dropped: list[T] = []
-        if entry.size_bytes:
-            max_bytes = self.max_bytes - entry.size_bytes
-            held = sum(other.size_bytes for other in self._running if other.droppable or not entry.droppable)
-            loose = (self._droppable_bytes if entry.droppable else self._bytes) - held
-            if self._bytes - loose > max_bytes:  # room cannot be made, so nothing is dropped for it
-                if entry.ends:
-                    self._end_run()
-                return [entry.item]
-            dropped = self._make_room(max_bytes, self._droppable, *(() if entry.droppable else (self._others,)))
-        self._append(entry)
-        return dropped
-
-    def _append(self, entry: _Entry[T]) -> None:
-        self._run_is_open = not entry.ends
-        if entry.ends:
-            self._runs += 1
-        self._entries.append(entry)
-        if entry.size_bytes:
-            (self._droppable if entry.droppable else self._others).append(entry)
-            self._bytes += entry.size_bytes
-            self._droppable_bytes += entry.size_bytes if entry.droppable else 0
-        if entry.ends:
-            self._wake()
-
-    def _make_room(self, max_bytes: int, *queues: deque[_Entry[T]]) -> list[T]:
-        dropped = []
-        for queue in queues:
-            while self._bytes > max_bytes and (entry := self._oldest(queue)) is not None:
-                dropped.append(entry.item)
-                self._left += 1
-                if entry.ends:  # the others of its run went before it
-                    self._runs -= 1
-                self._forget(entry)
-        if self._left > 64 + len(self._entries) // 2:
-            self._entries = deque(entry for entry in self._entries if not entry.left)
-            self._left = 0
-        return dropped
-
-    def _oldest(self, queue: deque[_Entry[T]]) -> _Entry[T] | None:
-        while queue and queue[0].left:
-            queue.popleft()
-        return next((entry for entry in queue if not entry.in_flight and not entry.left), None)
-
-    def _forget(self, entry: _Entry[T]) -> None:
-        entry.left = True
-        del entry.item
-        self._bytes -= entry.size_bytes
-        self._droppable_bytes -= entry.size_bytes if entry.droppable else 0
-
-    def _end_run(self) -> None:
-        """The last item of a run was dropped on arrival: what came before it ends the run."""
-        self._run_is_open = False
-        for entry in reversed(self._entries):
-            if entry.ends:
-                return
-            if not entry.left:
-                entry.ends = True
-                self._runs += 1
-                self._wake()
-                return
-
-    def _wake(self) -> None:
-        if self._is_asleep:
-            if self._runs == 1:
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        self._is_changing = True
+        try:
+            yield
+            while self._arrived:
+                item, size_bytes, droppable, ends = self._arrived.popleft()
+                self._dropped += self._queue.add(item, size_bytes, droppable=droppable, ends=ends)
+        finally:
+            self._is_changing = False
+        if self._is_asleep and self._queue.runs:
+            if self._queue.runs == 1:
                 self._wake_s = time.monotonic() + self._linger_s
             self._changed.notify_all()
 
-    def _take_run(self) -> list[_Entry[T]]:
-        run: list[_Entry[T]] = []
-        while self._entries:
-            entry = self._entries.popleft()
-            if entry.left:
-                self._left -= 1
-                continue
-            entry.in_flight = True
-            run.append(entry)
-            if entry.ends:
-                break
-        self._runs -= 1
-        return run
-
-    def _settle(self, run: list[_Entry[T]], delay_s: float | None) -> None:
-        if delay_s is None:
-            for entry in run:
-                self._forget(entry)
-            for queue in (self._droppable, self._others):
-                while queue and queue[0].left:
-                    queue.popleft()
-            self._wake_s = 0.0
-        else:
-            for entry in run:
-                entry.in_flight = False
-            self._entries.extendleft(reversed(run))
-            self._runs += 1
-            self._wake_s = 0.0 if self._retry_at_once else time.monotonic() + delay_s
-        self._retry_at_once = False
-        self._running = []
-        self._changed.notify_all()
-
-    @contextmanager
-    def _uninterrupted(self) -> Iterator[None]:
-        """The worker's own change of the queue. A finalizer may submit meanwhile; there is no one to tell of drops."""
-        self._is_changing = True
-        yield
-        self._is_changing = False
-        while self._arrived:
-            self._append(self._arrived.popleft())
+    def _take_dropped(self) -> list[T]:
+        dropped, self._dropped = self._dropped, []
+        return dropped
 
     # the thread
 
@@ -359,26 +241,36 @@ class Worker(Generic[T]):
         while True:
             with self._lock:
                 self._wait(idle_s)
-                if self._abandoned:
+                if self._stopping:
                     break
-                run: list[_Entry[T]] = []
-                if self._runs and self._is_time():
-                    with self._uninterrupted():
-                        self._running = run = self._take_run()
+                run: list[T] = []
+                if self._queue.runs and self._is_time():
+                    with self._changing():
+                        run = self._queue.take()
             if run:
-                delay_s = self._call(partial(self._handle, [entry.item for entry in run]))
+                delay_s = self._call(partial(self._handle, run))
                 with self._lock:
-                    if self._abandoned:
-                        self._running = []
+                    if self._stopping:
                         break
-                    with self._uninterrupted():
-                        self._settle(run, delay_s)
+                    with self._changing():
+                        self._settle(delay_s)
+                del run
                 self.breathe()
-            if self._idle is not None and (not self._runs or (idle_s is not None and time.monotonic() >= idle_s)):
+            if self._idle is not None and (not self._queue.runs or (idle_s is not None and time.monotonic() >= idle_s)):
                 wanted_s = self._call(self._idle)
                 idle_s = None if wanted_s is None else time.monotonic() + wanted_s
         if self._finish is not None:
             self._call(self._finish)
+
+    def _settle(self, delay_s: float | None) -> None:
+        if delay_s is None:
+            self._queue.done()
+            self._wake_s = 0.0
+        else:
+            self._queue.put_back()
+            self._wake_s = 0.0 if self._retry_at_once else time.monotonic() + delay_s
+        self._retry_at_once = False
+        self._changed.notify_all()
 
     def _call(self, function: Callable[[], ResultT]) -> ResultT | None:
         try:
@@ -388,16 +280,16 @@ class Worker(Generic[T]):
             return None
 
     def _wait(self, idle_s: float | None) -> None:
-        while not self._abandoned:
+        while not self._stopping:
             now = time.monotonic()
-            if self._runs and self._is_time():
+            if self._queue.runs and self._is_time():
                 return
             if idle_s is not None and now >= idle_s:
                 return
             deadlines = [idle_s] if idle_s is not None else []
-            if self._runs:
+            if self._queue.runs:
                 deadlines.append(self._wake_s)
-            self._is_asleep = not self._runs
+            self._is_asleep = not self._queue.runs
             self._changed.wait(min(deadlines) - now if deadlines else None)
             self._is_asleep = False
             self._rested_s = time.monotonic()
@@ -412,57 +304,3 @@ class Worker(Generic[T]):
             _log.warning(
                 "%s belongs to process %d; a forked child cannot write. Log from the parent.", self.name, self._process
             )
-
-
-class ForkAware(Protocol):
-    """Something that must not go on as before in a forked child."""
-
-    def after_fork_in_child(self) -> None: ...
-
-
-class Closeable(Protocol):
-    """Something that is to be closed before the interpreter ends."""
-
-    def close(self) -> object: ...
-
-
-# One entry of each hook for the whole process: Python has no way to take a fork hook back.
-_fork_aware: WeakSet[ForkAware] = WeakSet()
-_to_close: dict[Closeable, None] = {}
-
-
-def tell_after_fork(target: ForkAware) -> None:
-    """Has ``after_fork_in_child`` called in every child that is forked while ``target`` lives."""
-    _fork_aware.add(target)
-
-
-def close_at_exit(target: Closeable) -> None:
-    """Has ``close`` called when the interpreter ends, unless ``forget_at_exit`` came first.
-
-    It keeps ``target`` alive: what a function left open is closed too. Threads cannot be
-    started then any more, and other libraries' pools are gone: ``close`` may only wait
-    for threads that run already.
-    """
-    _to_close[target] = None
-
-
-def forget_at_exit(target: Closeable) -> None:
-    """Takes back ``close_at_exit``: the target is closed."""
-    _to_close.pop(target, None)
-
-
-def _after_fork_in_child() -> None:
-    for target in list(_fork_aware):
-        target.after_fork_in_child()
-
-
-@atexit.register
-def _close_all() -> None:
-    for target in reversed(list(_to_close)):  # a run before the group that it writes to
-        try:
-            target.close()
-        except Exception:
-            _log.exception("Closing %r at exit failed.", target)
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -21,7 +21,8 @@ from ml.core.errors import ConfigError, LogValueError
 from ml.core.redact import Redactor
 from ml.core.run import RunContext
 from ml.core.state import Phase, State, normalized
-from ml.io.worker import Lock, close_at_exit, forget_at_exit, tell_after_fork
+from ml.io.lifetime import close_at_exit, forget_at_exit, tell_after_fork
+from ml.io.worker import Lock
 from ml.loggers.base import AnyLogger
 from ml.loggers.compute import ComputeError, compute_contribution, compute_value, origin_of, reduce_of
 from ml.loggers.delivery import Delivery, Ident

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from ml.core.errors import ConfigError
 from ml.core.state import State
-from ml.io.worker import tell_after_fork
+from ml.io.lifetime import tell_after_fork
 from ml.loggers import kinds
 from ml.loggers.reduce import Reduce, ReduceOptions
 from ml.loggers.snapshot import version

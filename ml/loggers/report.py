@@ -16,7 +16,8 @@ from ml.core.errors import MLError, WriteError
 from ml.core.redact import Redactor
 from ml.core.run import RunContext
 from ml.io.files import AppendFile
-from ml.io.worker import Lock, Worker, tell_after_fork
+from ml.io.lifetime import tell_after_fork
+from ml.io.worker import Lock, Worker
 
 OnError = Literal["warn", "raise"]
 

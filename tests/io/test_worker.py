@@ -278,7 +278,7 @@ def test_a_queue_that_overflows_for_ever_does_not_grow() -> None:
         worker.submit("task", size_bytes=0)
         for number in range(2_000):
             worker.submit(number, size_bytes=10, droppable=number % 2 == 0)
-        held = len(worker._entries) + len(worker._droppable)
+        held = len(worker._queue._entries) + len(worker._queue._droppable)
 
     assert held < 200
 
@@ -379,7 +379,7 @@ def test_items_that_wait_to_be_retried_can_be_dropped_and_are_not_offered_again(
     with stuck(50, 1e6) as (worker, handler):
         handler.gate.set()
         assert worker.wait_for_room(0, 0.0) is False
-        while worker._running:  # the handler is on its way back with the answer
+        while worker._queue.is_taken:  # the handler is on its way back with the answer
             os.sched_yield()
         assert worker.submit("second", size_bytes=45) == ["first"]
         assert worker.drain(LIMIT_S)
@@ -394,7 +394,7 @@ def test_what_is_dropped_of_a_run_that_waits_leaves_the_rest_of_the_run() -> Non
         worker.submit("media", size_bytes=10, droppable=True, more=True)
         worker.submit("end", size_bytes=10)
         assert handler.arrived.acquire(timeout=LIMIT_S)
-        while worker._running:
+        while worker._queue.is_taken:
             os.sched_yield()
         assert worker.shrink(20) == ["media"]
         assert worker.drain(LIMIT_S)
