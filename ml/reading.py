@@ -24,15 +24,13 @@ from yaml import YAMLError  # type: ignore[import-untyped]  # what OmegaConf.loa
 
 from ml.core.errors import ConfigError, FormatError
 from ml.core.state import Phase
-from ml.loggers.json_log import Logged, image_paths, last_of_a_step, numbers, read_log, texts
+from ml.loggers.json_log import LOG_FILE, Logged, image_paths, last_of_a_step, log_of, numbers, read_log, texts
 
 if TYPE_CHECKING:
     from pandas import DataFrame
     from PIL.Image import Image
 
 _log = logging.getLogger("ml")
-
-_LOG_FILE = "json/log.jsonl"
 
 ResultT = TypeVar("ResultT")
 Setting = str | int | float | bool | None
@@ -141,7 +139,7 @@ class Run:
 
     @property
     def _log_path(self) -> Path:
-        return self.path / _LOG_FILE
+        return log_of(self.path)
 
     def _attempt_directories(self) -> list[Path]:
         directories = [path for path in self.path.glob("attempts/*") if path.name.isdecimal()]
@@ -236,7 +234,7 @@ def open_run(path: str | Path) -> Run:
         raise FileNotFoundError(f"There is no run at {path}: it is no directory.")
     below = next(_run_directories(path), None)
     hint = "" if below is None else f" Below it are runs, such as {below}; open_runs reads them all."
-    raise FileNotFoundError(f"There is no run at {path}: it has neither attempts/ nor {_LOG_FILE}.{hint}")
+    raise FileNotFoundError(f"There is no run at {path}: it has neither attempts/ nor {LOG_FILE}.{hint}")
 
 
 def open_runs(root: str | Path) -> Runs:
@@ -248,12 +246,12 @@ def open_runs(root: str | Path) -> Runs:
     root = Path(root)
     runs = {str(path.relative_to(root)): Run(path) for path in _run_directories(root)}
     if not runs:
-        raise FileNotFoundError(f"There is no run below {root}: no directory has attempts/ or {_LOG_FILE}.")
+        raise FileNotFoundError(f"There is no run below {root}: no directory has attempts/ or {LOG_FILE}.")
     return Runs(runs)
 
 
 def _is_run(path: Path) -> bool:
-    return (path / "attempts").is_dir() or (path / _LOG_FILE).is_file()
+    return (path / "attempts").is_dir() or (path / LOG_FILE).is_file()
 
 
 def _run_directories(root: Path) -> Iterator[Path]:

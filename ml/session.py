@@ -13,9 +13,11 @@
                 run.step()
 """
 
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from numbers import Real
 from pathlib import Path
 from types import TracebackType
 
@@ -23,7 +25,7 @@ from ml.core.config import BaseConfig
 from ml.core.errors import ConfigError
 from ml.core.registry import LOGGERS
 from ml.core.run import RunContext, detect_rank
-from ml.core.state import PHASES, Phase, State
+from ml.core.state import PHASES, Phase, State, normalized
 from ml.io.lifetime import close_at_exit, forget_at_exit, tell_after_fork
 from ml.io.rundir import RunDirectory, Status, Store, start_run_directory
 from ml.loggers.base import AnyLogger, BaseLogger
@@ -38,12 +40,14 @@ LoggerSpec = AnyLogger | BaseConfig | Mapping[str, object] | str
 
 DEFAULT_LOGGERS = ("stdout", "json", "tensorboard")
 
+_log = logging.getLogger("ml")
+
 
 def start_run(
     directory: str | Path | None = None,
     *,
     config: object | None = None,
-    loggers: Iterable[LoggerSpec] = DEFAULT_LOGGERS,
+    loggers: Iterable[LoggerSpec] | LoggerSpec = DEFAULT_LOGGERS,
     resume: bool = False,
     state: State | Mapping[str, object] | None = None,
     on_error: OnError = "warn",
@@ -56,10 +60,10 @@ def start_run(
             a run already is not joined: the new run goes to ``<directory>-2`` and says so.
         config: What was configured: a mapping, a dataclass or a ``DictConfig``. Recorded and
             logged with its secrets taken out.
-        loggers: The backends.
-        resume: Joins the run in ``directory`` as its next attempt.
-        state: Where training stands, from a checkpoint: ``run.state`` of the earlier attempt,
-            or the mapping ``run.state._asdict()``.
+        loggers: The backends, or a single one; ``[]`` is none.
+        resume: Joins the run in ``directory`` as its next attempt. Give its ``state`` too.
+        state: Where training stands, from a checkpoint: ``run.state._asdict()`` of the earlier
+            attempt, or ``run.state`` itself. It goes on in training.
         on_error: ``"warn"``: a failing backend is reported, training goes on. ``"raise"``, for tests.
         close_timeout_s: How long closing may take, all backends together.
 
@@ -67,10 +71,10 @@ def start_run(
         The run, a context manager. On a rank that is not the primary one it counts, and writes nothing.
 
     Raises:
-        ConfigError: A backend or its configuration is wrong, or the directory cannot be used.
+        ConfigError: A backend, its configuration or the state is wrong, or the directory cannot be used.
     """
-    built = [_build(spec) for spec in loggers]
-    LoggerGroup.check(built, on_error)
+    built = _build_all(loggers)
+    LoggerGroup.check(built, on_error, close_timeout_s)
     began = _state(state)
     rank, world_size = detect_rank()
     place = start_run_directory(
@@ -84,11 +88,19 @@ def start_run(
         raise
     if config is not None:
         group.log_config(config)
+    if state is None and place.attempt > 1 and context.is_primary:
+        _log.warning(
+            "%s is resumed without a state: steps begin at 1 again, and overtake those of the earlier attempt"
+            " when the run is read. Pass state=, the run.state._asdict() of a checkpoint.",
+            place.path,
+        )
     return Run(group, place, began)
 
 
 class Run:
     """A run that is under way; ``start_run`` makes one.
+
+    After a fork, and when pickled or copied, the copy discards what it is given.
 
     Attributes:
         path: The run's directory.
@@ -101,25 +113,27 @@ class Run:
         self.path, self.context, self.group = place.path, group.context, group
         self.logger = MultiLogger("")
         self._place = place
-        self._components = [self.logger]
+        self._components = {"": self.logger}
         self._earlier_s = state.elapsed_time_s or place.elapsed_time_s
         self._started_s = self.context.clock()
         self._state = state._replace(start_time_s=place.started_s)
         self._closed = False
-        close_at_exit(self)
+        self._warned: set[str] = set()
+        self._at_exit = _AtExit(self)
+        close_at_exit(self._at_exit)
         tell_after_fork(self)
 
     @property
     def state(self) -> State:
-        """Where training stands now; keep it in a checkpoint."""
+        """Where training stands now. Keep ``state._asdict()`` in a checkpoint: plain numbers and a text."""
         elapsed_s = self._earlier_s + self.context.clock() - self._started_s
         return self._state._replace(elapsed_time_s=elapsed_s, time_s=self.context.wall_clock())
 
     def component(self, namespace: str) -> MultiLogger:
-        """Returns a further logger, with a namespace of its own; ``step`` ends its steps too."""
-        component = MultiLogger(namespace)
-        self._components.append(component)
-        return component
+        """Returns the logger of a namespace, which ``step`` ends the steps of too; the same one every time."""
+        if namespace not in self._components:
+            self._components[namespace] = MultiLogger(namespace)
+        return self._components[namespace]
 
     def log(self, values: Mapping[str, object], *, weight: float = 1.0, reduce: Reduce | None = None) -> None:
         """Logs numbers, and texts: ``{key: value or callable}``.
@@ -140,23 +154,26 @@ class Run:
         """Ends a step: counters advance, and every backend that is due gets its values.
 
         Args:
-            samples: Training samples of this step.
-            step: Your own counter, from 1; by default one more than before.
+            samples: Training samples of this step. No whole number is made one, or 0, with a warning.
+            step: Your own counter of training steps, from 1; by default one more than before.
             force: Makes every backend due.
         """
         state = self._state
-        if state.phase == "valid":
-            self._state = state._replace(num_valid_steps=state.num_valid_steps + 1)
-        elif state.phase == "test":
-            self._state = state._replace(num_test_steps=state.num_test_steps + 1)
-        else:
+        samples = self._count("samples", samples, 0)
+        if state.phase == "train":
+            following = state.num_steps + 1
             self._state = state._replace(
-                num_steps=state.num_steps + 1 if step is None else step,
+                num_steps=following if step is None else self._count("step", step, following),
                 num_epoch_steps=state.num_epoch_steps + 1,
                 num_samples=state.num_samples + samples,
                 num_epoch_samples=state.num_epoch_samples + samples,
             )
-        self.group.write(self._components, self.state, force=force)
+        else:
+            if samples or step is not None:
+                self._warn_once("pass", "samples= and step= count training; in a validation or test pass they do not.")
+            counter = f"num_{state.phase}_steps"
+            self._state = state._replace(**{counter: getattr(state, counter) + 1})
+        self.group.write(self._loggers, self.state, force=force)
 
     def end_epoch(self) -> None:
         """Ends an epoch of training."""
@@ -168,20 +185,36 @@ class Run:
     def phase(self, phase: Phase) -> Iterator[None]:
         """What is logged inside belongs to ``phase``; leaving it writes one weighted mean of every number.
 
+        A pass that an exception ends has no mean. What was logged before, in a step that is not
+        ended yet, waits for the end of that step.
+
         Raises:
             ConfigError: There is no such phase.
         """
         if phase not in PHASES:
             raise ConfigError(f"A phase is one of {', '.join(PHASES)}, got {phase!r}.")
-        self._end_open_step()
         before = self._state.phase
+        if phase == before:  # a block of the phase that is running anyway changes nothing
+            yield
+            return
+        waiting = [(component, component.take()) for component in self._loggers]
         self._state = self._state._replace(phase=phase)
         try:
             yield
-        finally:
+        except BaseException:
+            for component in self._loggers:
+                component.take()
+            self.group.discard_pass()
+            raise
+        else:
             self._end_open_step()
             self.group.end_pass()
+        finally:
             self._state = self._state._replace(phase=before)
+            for component, entries in waiting:
+                component.put_back(entries)
+            if self._closed:  # inside of the block: no step will come that ends theirs
+                self.group.write(self._loggers, self.state)
 
     def flush(self, timeout_s: float | None = None) -> bool:
         """Waits until what was written is durable; see ``LoggerGroup.flush``."""
@@ -191,20 +224,17 @@ class Run:
         """Returns what became of every value so far, by backend id."""
         return self.group.stats()
 
-    def close(self, status: Status | None = None) -> dict[str, LoggerStats]:
-        """Ends the run and records how; closing twice is closing once.
+    def close(self, status: Status = "finished") -> dict[str, LoggerStats]:
+        """Ends the run and records how it ended; closing twice is closing once.
 
-        Args:
-            status: How it ended; by default ``finished``, or ``failed`` or ``interrupted``
-                where the interpreter ends with an exception that no one caught.
+        A step that was not ended is ended. A run that no one closes is closed when the interpreter
+        ends: as ``failed`` or ``interrupted`` where that is by an exception that no one caught.
         """
         if self._closed:
             return self.group.stats()
         self._closed = True
-        if status is None:
-            status = _status(getattr(sys, "last_value", None))
         with ExitStack() as ending:
-            ending.callback(forget_at_exit, self)
+            ending.callback(forget_at_exit, self._at_exit)
             ending.callback(self._place.finish, status, elapsed_time_s=self.state.elapsed_time_s)
             ending.callback(self.group.close)
             self._end_open_step()
@@ -226,27 +256,96 @@ class Run:
         """Leaves the run to the parent."""
         self._closed = True
 
+    def __reduce__(self) -> tuple[object, ...]:
+        context = self.context
+        return _inert_copy, (self.path, context.attempt, context.rank, context.world_size, self.state, self._components)
+
+    @property
+    def _loggers(self) -> list[MultiLogger]:
+        return list(self._components.values())
+
     def _end_open_step(self) -> None:
-        if any(len(component) for component in self._components):
-            self.group.write(self._components, self.state)
+        """Ends the step that holds values and was not ended; in training it is one more."""
+        if not any(map(len, self._loggers)):
+            return
+        if self._state.phase == "train":
+            self.step()
+        else:
+            self.group.write(self._loggers, self.state)
+
+    def _count(self, name: str, value: int, otherwise: int) -> int:
+        """Returns the whole number nearest to what a caller gave, or ``otherwise``: a loop must not fail by it."""
+        try:
+            count = int(value)
+            is_whole = bool(count == value)
+        except Exception:
+            count, is_whole = otherwise, False
+        if not is_whole:
+            kind = type(value).__name__
+            self._warn_once(name, f"{name}= is a whole number, got a {kind}: {count} is taken.")
+        return count
+
+    def _warn_once(self, about: str, message: str) -> None:
+        if about not in self._warned:
+            self._warned.add(about)
+            _log.warning("In run.step, %s", message)
+
+
+class _AtExit:
+    """Closes a run that no one closed, when the interpreter ends."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def close(self) -> None:
+        self._run.close(_status(getattr(sys, "last_value", None)))
+
+
+def _inert_copy(
+    path: Path, attempt: int, rank: int, world_size: int, state: State, components: dict[str, MultiLogger]
+) -> Run:
+    """Returns what a pickled or copied run becomes; its components are such copies already."""
+    group = LoggerGroup([], RunContext(path, attempt=attempt, rank=rank, world_size=world_size))
+    copy = Run(group, RunDirectory(path, attempt, state.start_time_s), state)
+    copy.logger, copy._components = components[""], components
+    copy.close()
+    return copy
+
+
+def _build_all(loggers: Iterable[LoggerSpec] | LoggerSpec) -> list[AnyLogger]:
+    if isinstance(loggers, str | BaseConfig | Mapping | BaseLogger) or not isinstance(loggers, Iterable):
+        return [_build(loggers)]
+    return [_build(spec) for spec in loggers]
 
 
 def _build(spec: LoggerSpec) -> AnyLogger:
     if isinstance(spec, BaseLogger):
         return spec
+    if not isinstance(spec, str | BaseConfig | Mapping):
+        raise ConfigError(
+            "A backend is given by its name, its configuration, a mapping with a name, or as it is,"
+            f" like JsonLogger(JsonLoggerConfig()); got {spec!r}. For none pass loggers=[]."
+        )
     built: AnyLogger = LOGGERS.build({"name": spec} if isinstance(spec, str) else spec)
     return built
 
 
 def _state(state: State | Mapping[str, object] | None) -> State:
+    """Returns the state to begin with: in training, also where it was kept inside of a pass."""
     if state is None:
         return State()
-    if isinstance(state, State):
-        return state
-    unknown = sorted(set(state) - set(State._fields))
-    if unknown:
-        raise ConfigError(f"A state has no field {unknown[0]!r}. It has: {', '.join(State._fields)}.")
-    return State(**state)  # type: ignore[arg-type]  # the names are checked
+    if not isinstance(state, State | Mapping):
+        raise ConfigError(f"state= is run.state or run.state._asdict(), got a {type(state).__name__}.")
+    fields = state._asdict() if isinstance(state, State) else state
+    for name in fields:
+        if name not in State._fields:
+            raise ConfigError(f"A state has no field {name!r}. It has: {', '.join(State._fields)}.")
+    given = State(**fields)
+    made = normalized(given)
+    for name, was, now in zip(State._fields, given, made, strict=True):
+        if not isinstance(was, str | Real) or was != now:
+            raise ConfigError(f"The field {name!r} of a state cannot be {was!r}.")
+    return made._replace(phase="train")
 
 
 def _status(error: BaseException | None) -> Status:

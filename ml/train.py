@@ -58,6 +58,7 @@ def train(config: DictConfig) -> float:
     world = World.join(trainer.config.device)
     total_steps = trainer.total_steps(task, world.size)
     loggers = [LOGGERS.build(backend) for backend in _backends(config, total_steps)]
+    LoggerGroup.check(loggers, config.run.on_error, config.run.close_timeout_s)
 
     run = _start_run(config, trainer.config.resume, world)
     context = RunContext(run.path, attempt=run.attempt, rank=world.rank, world_size=world.size)

@@ -43,6 +43,10 @@ def train(directory: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
         (["-m", "trainer.max_steps=1,x"], ["trainer.max_steps=x"]),
         (["trainer.batch_size=2000"], ["trainer.batch_size=2000", "1257"]),
         (["trainer.resume=nowhere"], ["nowhere"]),
+        (["run.on_error=foo"], ["on_error", "'foo'", "'warn'", "'raise'"]),
+        (["loggers.json.id=tensorboard"], ["'tensorboard'", "id of its own"]),
+        (["run.close_timeout_s=-1"], ["close_timeout_s", "-1"]),
+        (["run.close_timeout_s=nan"], ["close_timeout_s", "nan"]),
     ],
     ids=lambda value: " ".join(value) if "=" in value[0] + value[-1] else "",
 )

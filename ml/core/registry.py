@@ -97,7 +97,8 @@ class Registry(Generic[ObjectT]):
         unknown or ill-typed setting is found here.
 
         Raises:
-            ConfigError: The name or a setting is unknown or missing, or a value is of the wrong type.
+            ConfigError: The name or a setting is unknown or missing, a value is of the wrong type, or
+            the type lacks a method.
         """
         name = config.name if isinstance(config, BaseConfig) else config.get("name", "???")
         if not isinstance(name, str) or name == "???":
@@ -107,6 +108,11 @@ class Registry(Generic[ObjectT]):
         if not isinstance(typed, registered.config):
             expected, got = registered.config.__name__, type(typed).__name__
             raise ConfigError(f"The {self.kind} '{name}' is configured by a {expected}, got a {got}.")
+        if missing := sorted(getattr(registered.cls, "__abstractmethods__", ())):
+            raise ConfigError(
+                f"The {self.kind} '{name}' cannot be built: {_identity(registered.cls)} does not implement "
+                f"{', '.join(missing)}."
+            )
         return registered.cls(typed)
 
     def _typed(self, name: str, config: DictConfig | Mapping[str, object]) -> BaseConfig:

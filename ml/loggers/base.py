@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from omegaconf import DictConfig
 
-from ml.core.config import BaseConfig, BaseObject, conf_field
+from ml.core.config import BaseConfig, BaseObject, check_types, conf_field
 from ml.core.errors import ConfigError
 from ml.core.registry import LOGGERS
 from ml.core.run import RunContext
@@ -97,6 +97,7 @@ class BaseLogger(BaseObject[ConfigT], Generic[ConfigT], ABC):
 
     def __init__(self, config: ConfigT) -> None:
         super().__init__(config)
+        check_types(config)
         for setting in _AMOUNTS:
             amount = getattr(config, setting)
             if amount is not None and not amount >= 0:
@@ -174,6 +175,8 @@ class BaseLogger(BaseObject[ConfigT], Generic[ConfigT], ABC):
 
         Raises:
             OSError, WriteError: Not now. Nothing was committed; the same values are logged again later.
+                So forget what was logged before raising (``rows, self.rows = self.rows, []`` comes first),
+                or it is written twice.
         """
 
     def flush(self) -> None:
@@ -183,8 +186,21 @@ class BaseLogger(BaseObject[ConfigT], Generic[ConfigT], ABC):
             OSError, WriteError: It cannot be made durable.
         """
 
+    def media_bytes_on_disk(self) -> int:
+        """Returns what earlier attempts wrote of media, in bytes: on a resume it counts for ``max_media_bytes``.
+
+        By default all files in ``log_directory``: where media share files with other values they cannot be told
+        apart, and media that stop early are better than a full disk. Override it if media have files of their own.
+        """
+        return bytes_below(self.log_directory)
+
     def close(self) -> None:
         """Ends the backend. Called once, after the last write."""
 
 
 AnyLogger = BaseLogger[Any]
+
+
+def bytes_below(directory: Path) -> int:
+    """Returns how many bytes the files in a directory have, those of its subdirectories included."""
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())

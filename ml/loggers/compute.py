@@ -41,7 +41,7 @@ def compute_value(entry: "Entry", path: str, snapshots: Snapshots) -> object:
         raise ComputeError("value", error) from error
 
 
-def compute_contribution(entry: "Entry", reduce: Reduce, snapshots: Snapshots) -> "tuple[Number, float]":
+def compute_contribution(entry: "Entry", reduce: Reduce, snapshots: Snapshots) -> "tuple[Number, Number]":
     """Returns the number that was logged, to be accumulated, and its weight.
 
     Raises:
@@ -52,7 +52,8 @@ def compute_contribution(entry: "Entry", reduce: Reduce, snapshots: Snapshots) -
     try:
         if reduce not in REDUCES:
             raise LogValueError(f"reduce is one of {', '.join(REDUCES)}, got {reduce!r}")
-        if not weight >= 0:
+        weight = snapshots.number(weight)
+        if isinstance(weight, (int, float)) and not weight >= 0:
             raise LogValueError(f"a weight is 0 or more, got {weight!r}")
         return snapshots.number(_called(entry, snapshots)), weight
     except ComputeError:

@@ -17,7 +17,7 @@ from ml.loggers.reduce import Reduce, Reduction
 from ml.loggers.report import Reporter
 from ml.loggers.runner import Item, Queue, Runner, Task
 from ml.loggers.stats import LoggerStats, Tally
-from ml.loggers.values import Batch, Pending, Row
+from ml.loggers.values import Batch, Pending, Row, series_path
 
 if TYPE_CHECKING:
     from ml.loggers.reduce import Number
@@ -117,12 +117,16 @@ class Delivery:
         self._plain += rows
         self._kept[phase][False].update(idents)
 
-    def reduce(self, ident: Ident, reduce: Reduce, number: "Number", weight: float, state: State) -> None:
+    def reduce(self, ident: Ident, reduce: Reduce, number: "Number", weight: "Number", state: State) -> None:
         """Takes one contribution to a reduced value."""
         reductions = self._reductions[state.phase]
         reduction = reductions.get(ident)
         if reduction is None:
             reduction = reductions[ident] = Reduction(reduce)
+        elif reduction.reduce != reduce:
+            raise LogValueError(
+                f"it is reduced as '{reduction.reduce}' in this window, and now as '{reduce}'", "Use one key for each."
+            )
         # Counted first: an interruption may leave a value that never comes, but none that was not counted.
         is_first = not reduction.is_open
         self._accepted += is_first
@@ -164,6 +168,12 @@ class Delivery:
             kept.clear()
         self.hand_over(state)
 
+    def discard_reductions(self, phase: Phase) -> None:
+        """Forgets what the windows of a phase have reduced so far."""
+        reductions, self._reductions[phase] = self._reductions[phase], {}
+        self.count()
+        self.tally.drop("closed", sum(reduction.is_open for reduction in reductions.values()))
+
     def begin_close(self, deadline_s: float) -> None:
         """From now on nothing waits longer than until ``deadline_s`` (of ``time.monotonic``), and no retry at all."""
         self._deadline_s = deadline_s
@@ -194,13 +204,21 @@ class Delivery:
             return
         if batches[-1].state is not state:
             batches.append(Batch(state, [], 0))  # what ends the run says which state is written
-        if self.backend.config.on_full == "wait":
-            room_bytes = self.backend.config.max_queue_bytes - sum(batch.size_bytes for batch in batches)
-            wait_s = None if self._deadline_s is None else max(0.0, self._deadline_s - time.monotonic())
-            self._queue.wait_for_room(max(0, room_bytes), wait_s)
+        waits, max_bytes = self.backend.config.on_full == "wait", self.backend.config.max_queue_bytes
+        size_bytes = sum(batch.size_bytes for batch in batches)
+        # More than the queue can hold at once is written piece by piece, where it is waited for.
+        in_pieces = waits and size_bytes > max_bytes
+        if waits and not in_pieces:
+            self._wait_for_room(max_bytes - size_bytes)
         for batch in batches:
-            more = batch is not batches[-1]
+            if in_pieces:
+                self._wait_for_room(max_bytes - batch.size_bytes)
+            more = not in_pieces and batch is not batches[-1]
             self._drop(self._queue.submit(batch, size_bytes=batch.size_bytes, droppable=batch.is_media, more=more))
+
+    def _wait_for_room(self, max_bytes: int) -> None:
+        wait_s = None if self._deadline_s is None else max(0.0, self._deadline_s - time.monotonic())
+        self._queue.wait_for_room(max(0, max_bytes), wait_s)
 
     def submit(self, task: Task) -> bool:
         """Has the backend's thread do something after what it was given; False: it never will."""
@@ -253,7 +271,7 @@ class Delivery:
                 try:
                     row: Row = (kind, namespace, key, snapshots.scalar(reduction.take()))
                 except LogValueError as error:  # a sum may grow beyond every number
-                    path = f"{namespace}/{key}" if namespace else key
+                    path = series_path(namespace, key)
                     self.tally.fail("value")
                     self._reporter.report("values", str(error.located(path)), error, about=path)
                     continue
@@ -277,3 +295,11 @@ class Delivery:
         for item in dropped:
             if isinstance(item, Batch):
                 self.tally.drop("queue_full", len(item.rows))
+        if dropped:
+            config = self.backend.config
+            self._reporter.notice(
+                self.backend.id,
+                f"'{self.backend.id}' has more to write than max_queue_bytes={config.max_queue_bytes} can hold: the "
+                f"oldest media are dropped, then the oldest others, and counted as queue_full. Raise max_queue_bytes, "
+                "log less media, or set on_full='wait'.",
+            )

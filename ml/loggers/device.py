@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ml.core.errors import LogValueError
-from ml.media.histogram import Histogram
+from ml.media.histogram import Histogram, histogram
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -134,11 +134,12 @@ def device_histogram(values: "Tensor", bins: int = BINS) -> DeviceTensor:
 def binned(numbers: np.ndarray) -> "Histogram":
     """Returns the histogram that ``device_histogram`` made, once its copy has arrived."""
     counts, (count, low, high, mean, std, nan, pos_inf, neg_inf) = numbers[:-8], numbers[-8:].tolist()
-    if not count:
-        low, high = 0.0, 0.0
+    if not low < high:  # equal values, or no finite one: nothing that has a range
+        few = histogram(np.array([low]), total=int(count) or 1, bins=len(counts))
+        return few._replace(nan=int(nan), pos_inf=int(pos_inf), neg_inf=int(neg_inf))
     return Histogram(
         counts=counts.astype(np.int64),
-        edges=np.linspace(low, high if high > low else low + 1, len(counts) + 1),
+        edges=np.linspace(low, high, len(counts) + 1),
         count=int(count),
         min=low,
         max=high,

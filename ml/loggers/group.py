@@ -9,6 +9,7 @@ What a value goes through is drawn in ``values.py``'s terms: an entry of a
 ``MultiLogger`` becomes a row, rows become a batch of each ``Delivery``.
 """
 
+import math
 import os
 import time
 from collections.abc import Iterable
@@ -38,6 +39,8 @@ from ml.loggers.values import Row
 if TYPE_CHECKING:
     from ml.loggers.multi import Entry, MultiLogger
 
+_MIXED = LogValueError("it is logged with reduce elsewhere, and here without", "Use one key for each.")
+
 
 class LoggerGroup:
     """The backends of a run: fan-out, lifetime, failure policy, statistics. A context manager.
@@ -64,19 +67,21 @@ class LoggerGroup:
         close_timeout_s: float = 10.0,
     ) -> None:
         loggers = list(loggers)
-        self.check(loggers, on_error)
+        self.check(loggers, on_error, close_timeout_s)
         self._begin(context, on_error, close_timeout_s)
         if context.is_primary:
             self._start(loggers)
         close_at_exit(self)
 
     @staticmethod
-    def check(loggers: Iterable[AnyLogger], on_error: OnError) -> None:
+    def check(loggers: Iterable[AnyLogger], on_error: OnError, close_timeout_s: object) -> None:
         """Finds what a group refuses, before anything is made.
 
         Raises:
-            ConfigError: Two backends share an id, or ``on_error`` is no policy.
+            ConfigError: Two backends share an id, ``on_error`` is no policy, or the timeout no number of seconds.
         """
+        if not isinstance(close_timeout_s, (int, float)) or not 0 <= close_timeout_s < math.inf:
+            raise ConfigError(f"close_timeout_s is a number of seconds, 0 or more, got {close_timeout_s!r}.")
         if on_error not in ("warn", "raise"):
             raise ConfigError(f"on_error is 'warn' or 'raise', got {on_error!r}.")
         ids = [backend.id for backend in loggers]
@@ -93,7 +98,8 @@ class LoggerGroup:
                 raise ConfigError(f"'{backend.id}' was not initialized. Call its initialize(context) first.")
         group = cls.__new__(cls)
         group._begin(loggers[0].context if loggers else RunContext("."), "warn", 0.0)
-        group._deliveries = [Delivery(backend, group._reporter, InPlace) for backend in loggers]
+        if group.context.is_primary:
+            group._deliveries = [Delivery(backend, group._reporter, InPlace) for backend in loggers]
         return group
 
     def _begin(self, context: RunContext, on_error: OnError, close_timeout_s: float) -> None:
@@ -180,6 +186,14 @@ class LoggerGroup:
                     for delivery in self._deliveries:
                         delivery.end_pass(self._state, self._snapshots)
 
+    def discard_pass(self) -> None:
+        """Ends the running validation or test pass without its means: it was not finished. They count as ``closed``."""
+        with self._lock:
+            if self._in_pass and self._state is not None:
+                for delivery in self._deliveries:
+                    delivery.discard_reductions(self._state.phase)
+                self.end_pass()
+
     def flush(self, timeout_s: float | None = None) -> bool:
         """Sends what is pending and waits until all is durable; moves no clock.
 
@@ -198,7 +212,8 @@ class LoggerGroup:
                 return False
             self._reporter.raise_first()
             if self._closed:  # which left nothing to do
-                return not any(delivery.lost_since_last_asked() for delivery in self._deliveries)
+                lost = [delivery.lost_since_last_asked() for delivery in self._deliveries]
+                return not any(lost)
             if self._state is not None:
                 for delivery in self._deliveries:
                     delivery.send_pending(self._state)
@@ -210,7 +225,8 @@ class LoggerGroup:
                 self._reporter.report(
                     delivery.backend.id, f"'{delivery.backend.id}' cannot flush: {task.error}", task.error
                 )
-            durable = durable and done and task.error is None and not delivery.lost_since_last_asked()
+            lost_some = delivery.lost_since_last_asked()
+            durable = durable and done and task.error is None and not lost_some
         return durable
 
     def close(self, timeout_s: float | None = None) -> dict[str, LoggerStats]:
@@ -226,34 +242,50 @@ class LoggerGroup:
         if self._closing and any(delivery.is_here for delivery in self._deliveries):
             # Whoever closes waits for this very thread.
             return {delivery.backend.id: delivery.tally.stats() for delivery in self._deliveries}
-        deadline_s = time.monotonic() + (self._close_timeout_s if timeout_s is None else timeout_s)
-        with self._lock:
+        timeout_s = self._close_timeout_s if timeout_s is None else timeout_s
+        deadline_s = time.monotonic() + timeout_s
+        for delivery in self._deliveries:
+            delivery.begin_close(deadline_s)
+        if not self._lock.acquire(timeout=timeout_s):
+            # A thread is stuck in a step, in a callable or waiting for room: what it holds is lost, the rest is not.
+            self._closing = True
+            self._stop(deadline_s)
+            return {delivery.backend.id: delivery.tally.stats() for delivery in self._deliveries}
+        try:
             if not self._closed and not self._writing:
                 self._closing = True
                 try:
-                    self._end(deadline_s)
+                    self.end_windows()
                 finally:
-                    self._closed, self._writing = True, False
-                    self._snapshots.restore()
-                    for delivery in self._deliveries:
-                        delivery.stop(deadline_s)
-                    self._reporter.close(max(0.0, deadline_s - time.monotonic()))
-                    forget_at_exit(self)
+                    self._stop(deadline_s)
             stats = self.stats()
             self._reporter.raise_first()
+        finally:
+            self._lock.release()
         return stats
 
-    def _end(self, deadline_s: float) -> None:
-        """Writes what open windows still hold, and what was logged since the last step."""
+    def _stop(self, deadline_s: float) -> None:
+        self._closed = True
         for delivery in self._deliveries:
-            delivery.begin_close(deadline_s)
-        if self._state is not None:
-            self._writing = True
-            self._write(list(self._components), self._state, force=True)
-            self.end_pass()
-            with self._snapshots:
-                for delivery in self._deliveries:
-                    delivery.end_windows(self._state, self._snapshots)
+            delivery.stop(deadline_s)
+        self._reporter.close(max(0.0, deadline_s - time.monotonic()))
+        forget_at_exit(self)
+
+    def end_windows(self) -> None:
+        """Writes what was logged since the last step, the running pass, and what open windows hold."""
+        with self._lock:
+            if self._state is None or self._writing:
+                return
+            try:
+                self._writing = True
+                self._write(list(self._components), self._state, force=True)
+                self.end_pass()
+                with self._snapshots:
+                    for delivery in self._deliveries:
+                        delivery.end_windows(self._state, self._snapshots)
+            finally:
+                self._writing = False
+                self._snapshots.restore()
 
     def stats(self) -> dict[str, LoggerStats]:
         """Returns what became of every value so far, by backend id."""
@@ -306,7 +338,7 @@ class LoggerGroup:
             self._unsettle()
             for delivery in due:
                 delivery.open_windows(state, force=force)
-        wanted = [entry for component in components for entry in self._wanted(component, state.phase)]
+        wanted = self._wanted(components, state.phase)
         if not wanted and not due:
             return
         self._step_is_open = True
@@ -347,32 +379,38 @@ class LoggerGroup:
             route.tell_limited()
         self._settled.clear()
 
-    def _wanted(self, component: "MultiLogger", phase: Phase) -> "list[Entry]":
-        """Returns what the component logged, less what was overwritten and what every backend has already."""
+    def _wanted(self, components: "list[MultiLogger]", phase: Phase) -> "list[Entry]":
+        """Returns what the components logged, less what was overwritten and what every backend has already."""
         settled = self._settled
         step = object()
-        wanted = []
-        overwritten = 0
-        for entry in component.take():
-            route = settled.get(entry[0])
-            if route is None or entry[2] is not None:
-                wanted.append(entry)
-            elif route.step is step:
-                overwritten += 1
-            else:
-                route.step = step
-                route.limited += 1
+        wanted: list[Entry] = []
+        ends = []
+        for component in components:
+            for entry in component.take():
+                route = settled.get(entry[0])
+                if route is None or entry[2] is not None:
+                    wanted.append(entry)
+                elif route.step is step:
+                    component.overwritten += 1
+                else:
+                    route.step = step
+                    route.limited += 1
+            ends.append(len(wanted))
         latest = {entry[0]: entry for entry in wanted}
-        if len(latest) < len(wanted):
-            kept = [
+        if len(latest) == len(wanted):
+            return wanted
+        kept: list[Entry] = []
+        first = 0
+        for component, end in zip(components, ends, strict=True):
+            before = len(kept)
+            kept += [
                 entry
-                for entry in wanted
+                for entry in wanted[first:end]
                 if latest[entry[0]] is entry or not entry[0][0].limited or reduce_of(entry, phase) is not None
             ]
-            overwritten += len(wanted) - len(kept)
-            wanted = kept
-        component.overwritten += overwritten
-        return wanted
+            component.overwritten += end - first - (len(kept) - before)
+            first = end
+        return kept
 
     def _offer_all(self, entries: "list[Entry]", state: State) -> None:
         """Offers the values of a step. What interrupts one passes when all were: none may be computed later."""
@@ -432,6 +470,9 @@ class LoggerGroup:
             if reduce is not None:
                 self._reduce(entry, reduce, route, state)
                 return
+        if route.is_reduced:
+            self._fail(route.receivers, "value", _MIXED, entry, route)
+            return
         takers = route.receivers
         if kind.limited:
             takers = [delivery for delivery in takers if delivery.keep(ident, state.phase)]
@@ -458,6 +499,9 @@ class LoggerGroup:
         """Has a value computed and added to the windows that reduce it."""
         if not route.receivers:
             return
+        if state.phase == "train":
+            route.is_reduced, route.is_straight = True, False
+            self._settled.pop(entry[0], None)
         try:
             number, weight = compute_contribution(entry, reduce, self._snapshots)
         except ComputeError as failure:

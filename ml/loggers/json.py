@@ -5,7 +5,7 @@ costs at most the last line. Lines look like this::
 
     {"attempt": 1, "phase": "train", "step": 3, "epoch": 0, "samples": 192, "elapsed_s": 0.51,
      "time": "2026-01-02T03:04:05.678901Z", "scalars": {"task/loss": 0.25}, "strings": {"task/note": ["started"]},
-     "images": {"task/digits": {"path": "media/images/task/digits/train-00000003-0f3a9b….png", …}}}
+     "images": {"task/digits": {"path": "media/image/task/digits/train-00000003-0f3a9b….png", …}}}
 
 Non-finite numbers are the strings "NaN", "Infinity" and "-Infinity".
 """
@@ -25,8 +25,8 @@ from ml.core.registry import register_logger
 from ml.core.run import RunContext
 from ml.core.state import State
 from ml.io.files import AppendFile, safe_segment, set_torn_tail_aside, write_atomically
-from ml.loggers.base import BaseLogger, BaseLoggerConfig
-from ml.loggers.values import Lazy
+from ml.loggers.base import BaseLogger, BaseLoggerConfig, bytes_below
+from ml.loggers.values import Lazy, series_path
 
 if TYPE_CHECKING:
     from ml.media.histogram import Histogram
@@ -55,10 +55,10 @@ class JsonLogger(BaseLogger[JsonLoggerConfig]):
         self._media: list[tuple[Path, bytes]] = []
 
     def log_scalar(self, key: str, value: Callable[[], int | float], state: State, namespace: str) -> None:
-        self._section("scalars", state)[_tag(namespace, key)] = strict(value())
+        self._section("scalars", state)[series_path(namespace, key)] = strict(value())
 
     def log_string(self, key: str, value: Callable[[], str], state: State, namespace: str) -> None:
-        self._section("strings", state).setdefault(_tag(namespace, key), []).append(value())  # type: ignore[union-attr]
+        self._section("strings", state).setdefault(series_path(namespace, key), []).append(value())  # type: ignore[union-attr]
 
     def _log_media(self, key: str, value: Lazy, state: State, namespace: str) -> None:
         form = next(iter(value.kind.encoders), None)
@@ -75,7 +75,7 @@ class JsonLogger(BaseLogger[JsonLoggerConfig]):
                 entry["sample_rate"] = value.sample_rate
             if value.fps:
                 entry["fps"] = value.fps
-        self._section(value.kind.section, state)[_tag(namespace, key)] = entry
+        self._section(value.kind.section, state)[series_path(namespace, key)] = entry
 
     log_image = log_audio = log_video = log_histogram = log_point_cloud = _log_media  # type: ignore[assignment]
 
@@ -89,6 +89,9 @@ class JsonLogger(BaseLogger[JsonLoggerConfig]):
 
     def flush(self) -> None:
         self._file.sync()
+
+    def media_bytes_on_disk(self) -> int:
+        return bytes_below(self.log_directory / "media")
 
     def close(self) -> None:
         self._file.close()
@@ -117,10 +120,6 @@ def strict(number: float) -> Json:
     if math.isfinite(number):
         return number
     return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
-
-
-def _tag(namespace: str, key: str) -> str:
-    return f"{namespace}/{key}" if namespace else key
 
 
 def _histogram(histogram: "Histogram") -> dict[str, Json]:

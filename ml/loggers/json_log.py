@@ -16,6 +16,9 @@ from typing import NamedTuple, NoReturn
 
 from ml.core.state import PHASES, Phase
 
+LOG_FILE = "json/log.jsonl"
+"""Where a run has its log, unless its JSON backend has another id."""
+
 _log = logging.getLogger("ml")
 
 
@@ -44,6 +47,12 @@ class Logged(NamedTuple):
 Reader = Callable[[object], list[float] | list[str]]
 
 
+def log_of(run: Path) -> Path:
+    """Returns the log of a run: ``json/log.jsonl``, else that of the first JSON backend with another id."""
+    usual = run / LOG_FILE
+    return usual if usual.exists() else min(run.glob("*/log.jsonl"), default=usual)
+
+
 def read_log(path: Path, section: str, key: str | None, read: Reader) -> list[Logged]:
     """Returns the values of a kind that no later attempt went over again.
 
@@ -51,7 +60,7 @@ def read_log(path: Path, section: str, key: str | None, read: Reader) -> list[Lo
     are damaged are left out, and counted in a warning.
 
     Args:
-        path: The log. One that is not there, yet, is empty.
+        path: The log. One that is not there is empty, and warned about.
         section: The kind, as a line names it: ``"scalars"``.
         key: ``<namespace>/<key>``; ``None`` is all.
         read: Turns what a line has under a key into values: ``numbers``, ``texts``, ``image_paths``.
@@ -128,6 +137,7 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
     try:
         file = path.open("rb")
     except FileNotFoundError:
+        _log.warning("There is no %s: the run has no JSON backend, or has logged nothing yet.", path)
         return
     with file:
         for line in file:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from ml.core.errors import ConfigError
 from ml.core.state import State
 from ml.io.lifetime import tell_after_fork
+from ml.io.worker import Lock
 from ml.loggers import kinds
 from ml.loggers.reduce import Reduce, ReduceOptions
 from ml.loggers.snapshot import version
@@ -91,8 +92,10 @@ class MultiLogger:
         # finalizers may log at any moment, and no lock can be held by one of them.
         self._entries: deque[Entry] | _Discarding = deque()
         self._idents: dict[str, Ident] = {}
-        self._in_place: dict[int, LoggerGroup] = {}
+        self._in_place: dict[tuple[AnyLogger, ...], LoggerGroup] = {}
         self._max_waiting = MAX_WAITING
+        self._taking = Lock()
+        self._warned = False
         tell_after_fork(self)
 
     def log_scalar(
@@ -112,9 +115,9 @@ class MultiLogger:
             namespace: Instead of the component's own.
             reduce: What a window makes of several numbers: ``last``, ``mean``, ``sum``, ``min`` or
                 ``max``. ``None`` is ``last`` in training and the mean over the pass otherwise.
-            weight: What this number counts for in a mean, e.g. the batch size.
+            weight: What this number counts for in a mean, e.g. the batch size; 0 or more.
         """
-        if reduce is not None or weight != 1.0:
+        if reduce is not None or type(weight) is not float or weight != 1.0:
             self._add(kinds.SCALAR, key, value, namespace, ReduceOptions(reduce, weight))
             return
         ident = self._idents.get(key) if type(key) is str and namespace is None and not _suffix.get() else None
@@ -278,7 +281,8 @@ class MultiLogger:
         """Ends a step of this component alone: writes what it holds to every logger that is due.
 
         Args:
-            loggers: A group, or plain loggers that were initialized; those run in place, on this thread.
+            loggers: A group, or plain loggers that were initialized; those run in place, on this
+                thread, and ``finish`` is to be called at the end.
             state: The state that the values belong to.
         """
         from ml.loggers.group import LoggerGroup
@@ -287,18 +291,29 @@ class MultiLogger:
             loggers.write([self], state)
             return
         loggers = tuple(loggers)
-        key = hash(tuple(map(id, loggers)))
-        if key not in self._in_place:
-            self._in_place[key] = LoggerGroup.in_place(loggers)
-        self._in_place[key].write([self], state)
+        if loggers not in self._in_place:
+            self._in_place[loggers] = LoggerGroup.in_place(loggers)
+        self._in_place[loggers].write([self], state)
+
+    def finish(self) -> None:
+        """Has plain loggers write what they still wait for: the running pass, and what open windows hold.
+
+        Call it before they are closed; a ``LoggerGroup`` does it by itself.
+        """
+        for group in self._in_place.values():
+            group.end_windows()
 
     def take(self) -> list[Entry]:
         """Returns what was logged since the last call, in order, and forgets it."""
         entries = self._entries
         taken: list[Entry] = []
-        with suppress(IndexError):  # another thread or a signal handler took the rest
+        with self._taking, suppress(IndexError):  # a signal handler took the rest
             taken.extend(starmap(entries.popleft, repeat((), len(entries))))  # a loop in C
         return taken
+
+    def put_back(self, entries: "list[Entry]") -> None:
+        """Takes back what ``take`` returned, as older than what was logged meanwhile."""
+        self._entries.extendleft(reversed(entries))
 
     def __len__(self) -> int:
         """How many values wait for the step to end."""
@@ -310,6 +325,7 @@ class MultiLogger:
     def after_fork_in_child(self) -> None:
         """Discards from now on: a forked child has no backend to write to."""
         self._entries = _Discarding(self.default_namespace)
+        self._taking = Lock()
 
     def __reduce__(self) -> tuple[object, ...]:
         return _discarding_copy, (self.default_namespace,)
@@ -347,6 +363,14 @@ class MultiLogger:
             self._entries.append((ident, value, options, _held(value)))
 
     def _compact(self) -> None:
+        if not self._taking.acquire(blocking=False):
+            return  # another thread takes them, or compacts
+        try:
+            self._compact_taken()
+        finally:
+            self._taking.release()
+
+    def _compact_taken(self) -> None:
         entries = self.take()
         latest = {entry[0]: entry for entry in entries}
         left = [e for e in entries if latest[e[0]] is e or not e[0][0].limited or isinstance(e[2], ReduceOptions)]
@@ -354,7 +378,8 @@ class MultiLogger:
         self.overwritten += len(entries) - len(left)
         self._entries.extendleft(reversed(left))  # what was logged meanwhile is newer
         self._max_waiting = max(MAX_WAITING, 2 * len(left))
-        if len(left) < len(entries):
+        if len(left) < len(entries) and not self._warned:
+            self._warned = True
             _log.warning(
                 "'%s' holds %d values of one step and forgets all but the last of a key. Is run.step() called?",
                 self.default_namespace,

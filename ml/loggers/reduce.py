@@ -22,30 +22,31 @@ class ReduceOptions(NamedTuple):
     """How a scalar is reduced over its window; ``reduce`` ``None`` is the phase's default."""
 
     reduce: Reduce | None = None
-    weight: float = 1.0
+    weight: object = 1.0
 
 
 class Reduction:
     """One key's numbers of one window.
 
     Attributes:
+        reduce: What it makes of them.
         state: The state of the last contribution.
         is_open: Whether something was added since the result was last taken.
     """
 
-    __slots__ = ("_reduce", "_total", "_weight", "is_open", "state")
+    __slots__ = ("_total", "_weight", "is_open", "reduce", "state")
 
     def __init__(self, reduce: Reduce) -> None:
-        self._reduce = reduce
+        self.reduce = reduce
         self._total: Number | None = None
-        self._weight = 0.0
+        self._weight: Number = 0.0
         self.is_open = False
         self.state = State()
 
-    def add(self, number: "Number", weight: float, state: State) -> None:
+    def add(self, number: "Number", weight: "Number", state: State) -> None:
         """Takes one more number, of the step ``state``; ``weight`` counts in a mean only."""
         if self._total is None:
-            total = number * weight if self._reduce == "mean" else number
+            total = number * weight if self.reduce == "mean" else number
         else:
             total = self._joined(self._total, number, weight)
         # All at once, and last: what fails or is interrupted before leaves the window as it was.
@@ -55,12 +56,14 @@ class Reduction:
         """Returns the reduced number, a tensor if a tensor was added; the window goes on."""
         self.is_open = False
         assert self._total is not None, "nothing was added"
-        if self._reduce != "mean":
+        if self.reduce != "mean":
             return self._total
-        return self._total / self._weight if self._weight else math.nan
+        if isinstance(self._weight, (int, float)) and not self._weight:
+            return math.nan
+        return self._total / self._weight
 
-    def _joined(self, total: "Number", number: "Number", weight: float) -> "Number":
-        match self._reduce:
+    def _joined(self, total: "Number", number: "Number", weight: "Number") -> "Number":
+        match self.reduce:
             case "last":
                 return number
             case "mean":

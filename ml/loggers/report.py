@@ -22,7 +22,7 @@ from ml.io.worker import Lock, Worker
 OnError = Literal["warn", "raise"]
 
 _SUMMARY_S = 60.0
-_MAX_KINDS = 200
+_MAX_KINDS = 50
 _QUEUE_BYTES = 2**20
 
 _log = logging.getLogger("ml")
@@ -40,7 +40,8 @@ class Reporter:
     def __init__(self, context: RunContext, redactor: Redactor, on_error: OnError) -> None:
         self._context, self._redactor, self._raises = context, redactor, on_error == "raise"
         self._lock = Lock()
-        self._seen: set[tuple[str, ...]] = set()
+        self._seen: dict[str, set[tuple[str, ...]]] = {}
+        self._noticed: set[tuple[str, str]] = set()
         self._repeated: Counter[str] = Counter()
         self._summed_s = context.clock()
         self._first: BaseException | None = None
@@ -52,9 +53,10 @@ class Reporter:
         """Reports a failure of ``source`` (a backend's id, or ``"values"``), about one key or about none."""
         kind = (source, type(error).__name__, about)
         with self._lock:
-            is_new = kind not in self._seen and len(self._seen) < _MAX_KINDS
+            seen = self._seen.setdefault(source, set())
+            is_new = kind not in seen and len(seen) < _MAX_KINDS
             if is_new:
-                self._seen.add(kind)
+                seen.add(kind)
             else:
                 self._repeated[source] += 1
             if self._raises and self._first is None:
@@ -72,8 +74,8 @@ class Reporter:
     def notice(self, source: str, message: str) -> None:
         """Says something once that is no failure of the user's."""
         with self._lock:
-            is_new = (source, message) not in self._seen
-            self._seen.add((source, message))
+            is_new = (source, message) not in self._noticed
+            self._noticed.add((source, message))
         if is_new:
             _log.warning("%s", self._redactor.redact_text(message))
 

@@ -3,7 +3,7 @@
 from ml.core.errors import LogValueError
 from ml.core.state import Phase
 from ml.loggers.delivery import Delivery, Ident
-from ml.loggers.values import Row
+from ml.loggers.values import Row, series_path
 
 
 class Audience:
@@ -46,17 +46,18 @@ class Route:
         receivers: The deliveries that take this kind and key.
         audience: The same, as they are shared with other series.
         is_straight: Whether its plain numbers need no further question.
+        is_reduced: Whether training values of it are reduced.
         limited: Values that no one needed, until ``tell_limited`` counts them.
         step: Stands for the step that last had one of those.
     """
 
-    __slots__ = ("audience", "is_straight", "limited", "path", "problem", "receivers", "refusals", "step")
+    __slots__ = ("audience", "is_reduced", "is_straight", "limited", "path", "problem", "receivers", "refusals", "step")
 
     def __init__(
         self, ident: Ident, deliveries: list[Delivery], audiences: dict[tuple[Delivery, ...], Audience]
     ) -> None:
         kind, namespace, key = ident
-        self.path = f"{namespace}/{key}" if namespace else str(key)
+        self.path = series_path(namespace, str(key))
         self.problem = _problem(namespace, key)
         refusals = [(delivery, delivery.refusal(kind, self.path)) for delivery in deliveries]
         self.receivers = [delivery for delivery, refusal in refusals if refusal is None]
@@ -66,6 +67,7 @@ class Route:
             audiences[takers] = Audience(takers)
         self.audience = audiences[takers]
         self.is_straight = kind.reducible and self.problem is None and not self.refusals
+        self.is_reduced = False
         self.limited = 0
         self.step: object = None
 

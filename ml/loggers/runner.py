@@ -9,9 +9,9 @@ from ml.core.errors import ClosedError, LogValueError, WriteError
 from ml.io.worker import Event, Worker
 from ml.loggers.base import AnyLogger
 from ml.loggers.device import DeviceScalar
-from ml.loggers.report import Reporter
+from ml.loggers.report import Reporter, text_of
 from ml.loggers.stats import Failed, Tally
-from ml.loggers.values import Batch, Lazy, Plain, Row
+from ml.loggers.values import Batch, Lazy, Plain, Row, series_path
 
 SYNC_EVERY_S = 30.0
 CHECK_DISK_EVERY_S = 5.0
@@ -66,6 +66,7 @@ class Runner:
     def __init__(self, backend: AnyLogger, tally: Tally, reporter: Reporter) -> None:
         self._backend, self._tally, self._reporter = backend, tally, reporter
         self._breathe: Callable[[], None] = lambda: None  # in place there is no one to make room for
+        self.max_bytes: int = backend.config.max_queue_bytes
         self._methods = {kind: getattr(backend, kind.method) for kind in backend.kinds}
         self._clock = backend.context.clock
         self._retry_s = _RETRY_FIRST_S
@@ -79,7 +80,7 @@ class Runner:
         worker: Worker[Item] = Worker(
             f"ml-{self._backend.id}",
             self.handle,
-            max_bytes=self._backend.config.max_queue_bytes,
+            max_bytes=self.max_bytes,
             idle=self.idle,
             finish=self.finish,
         )
@@ -101,6 +102,8 @@ class Runner:
         return None
 
     def _write(self, batches: list[Batch]) -> float | None:
+        if self._media_bytes is None and any(batch.is_media for batch in batches):
+            self._media_bytes = self._media_of_earlier_attempts()
         failed: list[tuple[Row, Failed, BaseException]] = []
         written: list[Lazy] = []
         count = sum(len(batch.rows) for batch in batches)
@@ -138,7 +141,9 @@ class Runner:
                 try:
                     self.flush()
                 except BaseException as error:
-                    self._reporter.report(self._backend.id, f"'{self._backend.id}' cannot flush: {error}", error)
+                    self._reporter.report(
+                        self._backend.id, f"'{self._backend.id}' cannot flush: {text_of(error)}", error
+                    )
                     self._unsynced_since = self._clock()
                     left_s = SYNC_EVERY_S
             if left_s > 0:
@@ -157,7 +162,7 @@ class Runner:
                 step()
             except BaseException as error:
                 self._reporter.report(
-                    self._backend.id, f"'{self._backend.id}' failed to {step.__name__}: {error}", error
+                    self._backend.id, f"'{self._backend.id}' failed to {step.__name__}: {text_of(error)}", error
                 )
 
     def _log(self, batch: Batch, failed: list[tuple[Row, Failed, BaseException]], written: list[Lazy]) -> None:
@@ -186,21 +191,26 @@ class Runner:
         self._retry_s = min(2 * self._retry_s, _RETRY_LAST_S)
         self._reporter.report(
             self._backend.id,
-            f"'{self._backend.id}' cannot write now: {error}. What it holds is kept and offered again.",
+            f"'{self._backend.id}' cannot write now: {text_of(error)}. What it holds is kept and offered again.",
             error,
         )
         return delay_s
 
     def _fail_batch(self, count: int, error: BaseException) -> None:
         self._tally.fail("write", count)
-        self._reporter.report(self._backend.id, f"'{self._backend.id}' failed to write {count} values: {error}", error)
+        self._reporter.report(
+            self._backend.id, f"'{self._backend.id}' failed to write {count} values: {text_of(error)}", error
+        )
 
     def _report_values(self, failed: list[tuple[Row, Failed, BaseException]]) -> None:
-        for (_, namespace, key, _), reason, error in failed:
+        for (_, namespace, key, value), reason, error in failed:
             self._tally.fail(reason)
-            path = f"{namespace}/{key}" if namespace else key
-            text = str(error) if reason == "value" else f"'{self._backend.id}' cannot log '{path}': {error}"
-            self._reporter.report(self._backend.id, text, error, about=path)
+            path, text = series_path(namespace, key), text_of(error)
+            if reason != "value":
+                text = f"'{self._backend.id}' cannot log '{path}': {text}"
+                self._reporter.report(self._backend.id, text, error, about=path)
+            elif not isinstance(value, Lazy) or value.begin_telling():
+                self._reporter.report("values", text, error, about=path)
 
     def _count_media(self, written: list[Lazy]) -> None:
         """Keeps the budget: what was written on media, earlier attempts included, and what the disk has left."""
@@ -209,8 +219,7 @@ class Runner:
         for lazy in written:
             if lazy.warning:
                 self._reporter.notice(lazy.path, f"'{lazy.path}': {lazy.warning}")
-        if self._media_bytes is None:
-            self._media_bytes = self._bytes_on_disk() if self._backend.context.attempt > 1 else 0
+        assert self._media_bytes is not None, "it was asked for before the first media were written"
         self._media_bytes += sum(lazy.written_bytes for lazy in written)
         budget = self._backend.config.max_media_bytes
         if self._media_bytes >= budget and self.media_refusal != "media_budget":
@@ -239,8 +248,16 @@ class Runner:
                 f"'{self._backend.id}' sees {free} bytes free, min_free_bytes is {least}: media wait, scalars go on.",
             )
 
-    def _bytes_on_disk(self) -> int:
-        return sum(path.stat().st_size for path in self._backend.log_directory.rglob("*") if path.is_file())
+    def _media_of_earlier_attempts(self) -> int:
+        if self._backend.context.attempt == 1:
+            return 0
+        try:
+            return self._backend.media_bytes_on_disk()
+        except Exception as error:
+            self._reporter.report(
+                self._backend.id, f"'{self._backend.id}' cannot count the media on disk: {text_of(error)}", error
+            )
+            return 0
 
 
 class InPlace:
@@ -256,12 +273,13 @@ class InPlace:
         self.is_here = False
 
     def submit(self, item: Item, *, size_bytes: int, droppable: bool = False, more: bool = False) -> list[Item]:
-        """Takes an item; the one that ends a run has the run handled. Drops nothing."""
+        """Takes an item; the one that ends a run has it handled. Returns what was dropped of runs that failed."""
         self._run.append(item)
         self.queued_bytes += size_bytes
-        if not more:
-            self.drain()
-        return []
+        if more or self.drain():
+            return []
+        max_bytes = self._runner.max_bytes
+        return [*self.shrink(max_bytes, only_droppable=True), *self.shrink(max_bytes)]
 
     def shrink(self, max_bytes: int, *, only_droppable: bool = False) -> list[Item]:
         """Drops the oldest batches, or the oldest of media, until at most ``max_bytes`` are left."""

@@ -48,7 +48,7 @@ def is_tensor(value: object) -> bool:
 def version(value: object) -> object:
     """Returns what changes when a held tensor is changed in place; ``None`` where that cannot be seen."""
     if isinstance(value, (list, tuple)):
-        return tuple(version(item) for item in value)
+        return tuple(version(item) for item in value[:_VERSIONS])
     if not is_tensor(value) or value.is_inference():  # type: ignore[attr-defined]
         return None
     return value._version  # type: ignore[attr-defined]
@@ -193,6 +193,7 @@ class Snapshots:
         return self._scalars.add(_dense(tensor))
 
 
+_VERSIONS = 8  # of a long list, these stand for the others: each is asked at every call
 _HISTOGRAM_ELEMENTS = 10**6
 
 

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ml.core.config import conf_field
 from ml.core.errors import ConfigError
 from ml.core.registry import register_logger
 from ml.core.run import RunContext
@@ -23,6 +22,7 @@ from ml.io.files import AppendFile, set_torn_tail_aside
 from ml.loggers.base import BaseLogger, BaseLoggerConfig
 from ml.loggers.lines import Line, LineFormat
 from ml.loggers.terminal import open_output
+from ml.loggers.values import series_path
 
 _MAX_PRECISION = 17  # digits, beyond which a 64-bit float has none
 
@@ -37,9 +37,9 @@ class StdoutLoggerConfig(BaseLoggerConfig):
         max_string_length: Characters of a text that are printed; ``stdout.log`` has all of it.
     """
 
-    precision: int = conf_field(4, help="significant digits")
-    total_steps: int | None = conf_field(None, help="training steps of the whole run, for the progress bar")
-    max_string_length: int = conf_field(500, help="characters of a text that are printed")
+    precision: int = 4
+    total_steps: int | None = None
+    max_string_length: int = 500
 
 
 class _Row(NamedTuple):
@@ -88,10 +88,10 @@ class StdoutLogger(BaseLogger[StdoutLoggerConfig]):
         return 1.0 if age_s < 60 else 10.0
 
     def log_scalar(self, key: str, value: Callable[[], int | float], state: State, namespace: str) -> None:
-        self._rows.append(_Row(state, _tag(namespace, key), value()))
+        self._rows.append(_Row(state, series_path(namespace, key), value()))
 
     def log_string(self, key: str, value: Callable[[], str], state: State, namespace: str) -> None:
-        self._rows.append(_Row(state, _tag(namespace, key), value()))
+        self._rows.append(_Row(state, series_path(namespace, key), value()))
 
     def write(self, state: State) -> None:
         rows, self._rows = self._rows, []
@@ -120,7 +120,3 @@ class StdoutLogger(BaseLogger[StdoutLoggerConfig]):
         numbers = {row.tag: row.value for row in rows if not isinstance(row.value, str)}
         strings = [(row.tag, row.value) for row in rows if isinstance(row.value, str)]
         return self._format.line(state, numbers, strings)
-
-
-def _tag(namespace: str, key: str) -> str:
-    return f"{namespace}/{key}" if namespace else key

@@ -8,6 +8,7 @@ both are watched here.
 from collections.abc import Iterable, Mapping
 
 from ml.loggers.kinds import Kind
+from ml.loggers.values import series_path
 
 
 class Tags:
@@ -44,6 +45,6 @@ class Tags:
 
 def tag_name(namespace: str, key: str) -> str:
     """Returns the tag of a key: ``<namespace>/<key>``, or the key where the namespace is empty."""
-    tag = f"{namespace}/{key}" if namespace else key
+    tag = series_path(namespace, key)
     # A lone surrogate has no UTF-8, which is what a file holds.
     return tag if tag.isascii() else tag.encode("utf-8", "replace").decode("utf-8")

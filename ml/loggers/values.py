@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from ml.media.histogram import Histogram
 
 
+def series_path(namespace: str, key: str) -> str:
+    """Returns what a series is called: ``<namespace>/<key>``, or the key where the namespace is empty."""
+    return f"{namespace}/{key}" if namespace else key
+
+
 class Plain:
     """A number or a text, as a backend is given it: a callable without arguments."""
 
@@ -46,7 +51,19 @@ class Lazy:
         origin: ``file.py:line``, for messages.
     """
 
-    __slots__ = ("_common", "_encoded", "_error", "_lock", "_options", "_raw", "kind", "origin", "path", "size_bytes")
+    __slots__ = (
+        "_common",
+        "_encoded",
+        "_error",
+        "_is_told",
+        "_lock",
+        "_options",
+        "_raw",
+        "kind",
+        "origin",
+        "path",
+        "size_bytes",
+    )
 
     def __init__(self, kind: "Kind", raw: object, options: object, *, path: str, origin: str, size_bytes: int) -> None:
         self.kind, self.path, self.origin, self.size_bytes = kind, path, origin, size_bytes
@@ -54,6 +71,7 @@ class Lazy:
         self._common: Common | None = None
         self._error: LogValueError | None = None
         self._encoded: dict[str, bytes] = {}
+        self._is_told = False
         self._lock = Lock()
 
     def __call__(self) -> "Tensor | tuple[Tensor, int]":
@@ -89,6 +107,12 @@ class Lazy:
             raise LogValueError(f"a value of kind {self.kind.name} has no histogram")
         return histogram
 
+    def begin_telling(self) -> bool:
+        """Returns whether its failure is to be reported: True once, as every backend that it is given to fails."""
+        with self._lock:
+            is_told, self._is_told = self._is_told, True
+            return not is_told
+
     @property
     def warning(self) -> str:
         """What a user should know about how the value was munged; empty while it was not."""
@@ -96,10 +120,13 @@ class Lazy:
 
     @property
     def written_bytes(self) -> int:
-        """About what a backend writes of it: the largest encoded form, or the array."""
+        """About what a backend writes of it: the largest encoded form, else the bins of a histogram, or the array."""
         if self._encoded:
             return max(map(len, self._encoded.values()))
-        return self._common.array.nbytes if self._common is not None else self.size_bytes
+        if self._common is None:
+            return self.size_bytes
+        histogram = self._common.histogram
+        return self._common.array.nbytes if histogram is None else histogram.counts.nbytes + histogram.edges.nbytes
 
     @property
     def fps(self) -> float:
@@ -129,7 +156,7 @@ class Lazy:
                         error if isinstance(error, LogValueError) else LogValueError(f"it cannot be shown: {error!r}")
                     )
                     self._error = known.located(self.path, self.origin)
-                    raise self._error from error
+                    raise self._error from (error.__cause__ if error is known else error)
                 finally:
                     self._raw = None
             return self._common

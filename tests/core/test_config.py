@@ -1,18 +1,19 @@
 """Configuration dataclasses: defaults are never shared."""
 
-import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
-from ml.core.config import BaseConfig, BaseObject, conf_field
+from ml.core.config import BaseConfig, BaseObject, check_types, conf_field
+from ml.core.errors import ConfigError
 
 
 @dataclass
 class Config(BaseConfig):
-    sizes: list[int] = conf_field([1, 2], help="Sizes in pixels.")
+    sizes: list[int] = conf_field([1, 2])
     nested: dict[str, list[int]] = conf_field({"a": [1]})
     made: list[str] = conf_field(lambda: ["x"])
     rate: float = conf_field(0.5)
@@ -24,11 +25,6 @@ def test_two_configurations_never_share_a_mutable_default():
     first.nested["a"].append(2)
     first.made.append("y")
     assert second == Config("x", [1, 2], {"a": [1]}, ["x"], 0.5)
-
-
-def test_a_field_keeps_its_help():
-    helps = {field.name: field.metadata.get("help") for field in dataclasses.fields(Config)}
-    assert helps == {"name": None, "sizes": "Sizes in pixels.", "nested": "", "made": "", "rate": ""}
 
 
 def test_a_configuration_has_no_name_until_it_is_given_one():
@@ -46,3 +42,34 @@ def test_fields_have_their_type_on_a_command_line():
 def test_an_object_keeps_the_configuration_that_it_was_built_from():
     config = Config("x")
     assert BaseObject(config).config is config
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"made": "x"}, "made of 'x' must be of type list[str], got 'x'. Write ['x']."),
+        ({"rate": "5"}, "rate of 'x' must be of type float, got '5'. Write 5.0."),
+        ({"rate": None}, "rate of 'x' must be of type float, got None."),
+        ({"sizes": ["a"]}, "sizes of 'x' must be of type list[int], got ['a']."),
+        ({"nested": {"a": 1}}, "nested of 'x' must be of type dict[str, list[int]], got {'a': 1}."),
+    ],
+    ids=str,
+)
+def test_a_setting_made_in_python_has_its_type(settings, message):
+    with pytest.raises(ConfigError) as raised:
+        check_types(Config("x", **settings))
+    assert str(raised.value) == message
+
+
+@dataclass
+class Strange(BaseConfig):
+    call: Callable[[], int] = len
+
+
+@pytest.mark.parametrize(
+    "config",
+    [Config(), Config("x", (1,), {}, ("y",), 2), Strange("x")],
+    ids=["no name", "whole", "made in Python alone"],
+)
+def test_a_setting_that_has_its_type_passes(config):
+    check_types(config)

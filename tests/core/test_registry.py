@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,6 +112,16 @@ def test_a_wrong_setting_is_named_before_anything_is_built(tools, config, messag
     tools.register("needy", NeedyConfig)(type("Needy", (Tool,), {}))
     with pytest.raises(ConfigError, match=message):
         tools.build(config)
+
+
+def test_a_type_that_lacks_a_method_is_named_with_it(tools):
+    class Unfinished(Tool, ABC):
+        @abstractmethod
+        def hit(self): ...
+
+    tools.register("unfinished", ToolConfig)(Unfinished)
+    with pytest.raises(ConfigError, match=r"The tool 'unfinished' .*Unfinished does not implement hit\."):
+        tools.build({"name": "unfinished"})
 
 
 def test_a_builtin_type_is_imported_when_it_is_first_asked_for():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from ml.core.errors import ConfigError
 from ml.core.run import RunContext
 from ml.core.state import State
 from ml.loggers.base import BaseLoggerConfig
@@ -106,6 +107,58 @@ def test_bad_media_cost_themselves_and_the_message_names_key_and_line(tmp_path, 
     assert (stats.accepted, stats.written, stats.failed) == (2, 1, {"value": 1})
     assert "Cannot log 'model/bad'" in caplog.text
     assert "test_bad_values.py:" in caplog.text
+
+
+def test_what_is_wrong_with_a_value_is_told_once_whoever_takes_it(tmp_path, component, caplog):
+    with group_of(tmp_path, memories("a", "b", "c")) as group:
+        component.log_image("bad", np.zeros((3, 4, 5, 6, 7)))
+        group.write([component], State(num_steps=1))
+
+    (record,) = caplog.records
+    assert record.getMessage().startswith("Cannot log 'model/bad'")
+    assert "Traceback" not in caplog.text
+    assert "more failures" not in caplog.text
+    assert [stats.failed for stats in group.stats().values()] == [{"value": 1}] * 3
+
+
+def test_a_failure_without_a_text_is_told_too(tmp_path, component, caplog):
+    class MuteError(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    class Mute(MemoryLogger):
+        def log_scalar(self, key, value, state, namespace):
+            raise MuteError
+
+        def write(self, state):
+            raise MuteError
+
+    with group_of(tmp_path, [Mute(BaseLoggerConfig("mute"))]) as group:
+        component.log_scalar("loss", 1.0)
+        group.write([component], State(num_steps=1))
+
+    assert "'mute' failed to write 1 values: an error whose text cannot be had" in caplog.text
+    assert group.stats()["mute"].failed == {"write": 1}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"exclude": "*/grad_*"},
+            r"exclude of 'json' must be of type list\[str\], got '\*/grad_\*'. Write \['\*/grad_\*'\]",
+        ),
+        (
+            {"write_every_n_seconds": "5"},
+            r"write_every_n_seconds of 'json' must be of type .*float.*, got '5'. Write 5.0",
+        ),
+        ({"id": 5}, r"id of 'json' must be of type .*str.*, got 5. Write '5'"),
+    ],
+    ids=str,
+)
+def test_a_backend_made_in_python_refuses_a_setting_of_another_type(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        JsonLogger(JsonLoggerConfig("json", **settings))
 
 
 @pytest.mark.parametrize("key", [1, None, "", b"key", ["key"], {}, ("a", "b")], ids=repr)

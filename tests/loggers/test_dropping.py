@@ -4,12 +4,15 @@ import errno
 from threading import Thread
 
 import numpy as np
+import pytest
 
 from ml.core.redact import Redactor
 from ml.core.run import RunContext
 from ml.core.state import State
 from ml.loggers.base import BaseLoggerConfig
+from ml.loggers.json import JsonLogger, JsonLoggerConfig
 from ml.loggers.kinds import IMAGE, ImageOptions
+from ml.loggers.memory import MemoryLogger
 from ml.loggers.report import Reporter
 from ml.loggers.runner import Runner
 from ml.loggers.stats import Tally
@@ -105,6 +108,55 @@ def test_media_stop_at_their_budget_and_scalars_go_on(start, component, caplog):
     assert [entry.step for entry in backend.entries if entry.key == "loss"] == list(range(1, 7))
     assert stats.dropped == {"media_budget": 4}
     assert caplog.text.count("max_media_bytes is 10000") == 1
+
+
+def resumed(backend, directory, clock):
+    """Handles one picture of a second attempt; returns what calls the backend."""
+    context = RunContext(directory, attempt=2, clock=clock)
+    backend.initialize(context)
+    runner = Runner(backend, Tally(), Reporter(context, Redactor({}), "warn"))
+    picture = Lazy(IMAGE, [np.zeros((4, 4)), None, None, None], ImageOptions(), path="a/b", origin="", size_bytes=128)
+    runner.handle([Batch(State(), [(IMAGE, "a", "b", picture)], 128)])
+    backend.close()
+    return runner
+
+
+@pytest.mark.parametrize(("name", "refusal"), [("log.jsonl", None), ("media/image/a.png", "media_budget")])
+def test_earlier_media_count_on_a_resume_and_earlier_scalars_do_not(tmp_path, clock, name, refusal):
+    file = tmp_path / "json" / name
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b" " * 9_999 + b"\n")
+
+    runner = resumed(JsonLogger(JsonLoggerConfig("json", max_media_bytes=10_000)), tmp_path, clock)
+    assert runner.media_refusal == refusal
+
+
+def test_every_file_counts_on_a_resume_where_media_have_none_of_their_own(tmp_path, clock):
+    (tmp_path / "memory" / "train").mkdir(parents=True)
+    (tmp_path / "memory" / "train" / "events").write_bytes(b" " * 10_000)
+
+    assert resumed(memory(max_media_bytes=10_000), tmp_path, clock).media_refusal == "media_budget"
+
+
+def test_the_first_media_of_a_resume_count_once(tmp_path, clock):
+    backend = JsonLogger(JsonLoggerConfig("json"))
+    resumed(backend, tmp_path / "a", clock)
+    size_bytes = backend.media_bytes_on_disk()
+
+    assert size_bytes > 0
+    config = JsonLoggerConfig("json", max_media_bytes=size_bytes + 1)
+    assert resumed(JsonLogger(config), tmp_path / "b", clock).media_refusal is None
+
+
+def test_media_that_cannot_be_counted_stop_nothing(tmp_path, clock, caplog):
+    class Unreadable(MemoryLogger):
+        def media_bytes_on_disk(self):
+            raise PermissionError("no way in")
+
+    backend = Unreadable(BaseLoggerConfig("memory"))
+    assert resumed(backend, tmp_path, clock).media_refusal is None
+    assert len(backend.entries) == 1
+    assert "'memory' cannot count the media on disk: no way in" in caplog.text
 
 
 def test_media_stop_while_the_disk_is_low_and_scalars_go_on(start, component, caplog):

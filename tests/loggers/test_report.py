@@ -88,7 +88,7 @@ def test_kinds_are_bounded(make, caplog):
         reporter.report("values", f"bad {number}", ValueError("x"), about=f"key{number}")
     reporter.close(10)
 
-    assert 100 <= len([record for record in caplog.records if record.levelno == logging.ERROR]) <= 300
+    assert 40 <= len([record for record in caplog.records if record.levelno == logging.ERROR]) <= 60
     assert "more failures" in caplog.text
 
 

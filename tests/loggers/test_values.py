@@ -14,7 +14,7 @@ from ml.core.errors import LogValueError
 from ml.core.state import State
 from ml.loggers import kinds
 from ml.loggers.snapshot import Snapshots
-from ml.loggers.values import PLAIN_BYTES, Batch, Lazy, Pending, Plain
+from ml.loggers.values import PLAIN_BYTES, Batch, Lazy, Pending, Plain, series_path
 
 
 def lazy(kind, value, options=None, size_bytes=0):
@@ -86,6 +86,15 @@ def test_a_histogram_counts_what_it_stands_for():
 )
 def test_each_kind_has_its_file(value, form, magic):
     assert value.encoded(form).startswith(magic)
+
+
+def test_a_histogram_is_as_large_as_its_bins_whatever_it_was_made_of():
+    value = lazy(kinds.HISTOGRAM, np.ones(100_000), size_bytes=800_000)
+    assert value.written_bytes == 800_000
+    value.histogram()
+
+    assert value.written_bytes == 8 * (64 + 65)
+    assert value().shape == (100_000,)
 
 
 def test_an_unknown_file_is_refused_with_those_that_there_are():
@@ -167,6 +176,26 @@ def test_a_value_may_be_kept_and_called_later():
 
     assert value.array() is first
     assert np.array(Image.open(io.BytesIO(value.encoded("png")))).shape == (70, 70, 3)
+
+
+def test_what_was_wrong_with_a_value_has_no_second_traceback_and_a_bug_has():
+    def cause_of(error):
+        def munge(raw, options):
+            raise error
+
+        value = lazy(replace(kinds.IMAGE, munge=munge), np.zeros((9, 9), np.uint8), kinds.ImageOptions())
+        with pytest.raises(LogValueError) as raised:
+            value.array()
+        return raised.value.__cause__
+
+    bug = ValueError("a bug")
+    assert cause_of(LogValueError("no picture")) is None
+    assert cause_of(bug) is bug
+
+
+@pytest.mark.parametrize(("namespace", "path"), [("task", "task/loss"), ("", "loss")])
+def test_a_series_is_called_by_its_namespace_and_key(namespace, path):
+    assert series_path(namespace, "loss") == path
 
 
 # what waits
