@@ -258,7 +258,8 @@ class Run:
 
     def __reduce__(self) -> tuple[object, ...]:
         context = self.context
-        return _inert_copy, (self.path, context.attempt, context.rank, context.world_size, self.state, self._components)
+        identity = (self.path, context.attempt, context.rank, context.world_size)
+        return _inert_copy, (*identity, self.state, tuple(self._components))
 
     @property
     def _loggers(self) -> list[MultiLogger]:
@@ -301,13 +302,12 @@ class _AtExit:
         self._run.close(_status(getattr(sys, "last_value", None)))
 
 
-def _inert_copy(
-    path: Path, attempt: int, rank: int, world_size: int, state: State, components: dict[str, MultiLogger]
-) -> Run:
-    """Returns what a pickled or copied run becomes; its components are such copies already."""
+def _inert_copy(path: Path, attempt: int, rank: int, world_size: int, state: State, namespaces: tuple[str, ...]) -> Run:
+    """Returns what a pickled or copied run becomes: a closed one, with loggers that discard."""
     group = LoggerGroup([], RunContext(path, attempt=attempt, rank=rank, world_size=world_size))
     copy = Run(group, RunDirectory(path, attempt, state.start_time_s), state)
-    copy.logger, copy._components = components[""], components
+    for namespace in namespaces:
+        copy.component(namespace).after_fork_in_child()
     copy.close()
     return copy
 

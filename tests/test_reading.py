@@ -15,6 +15,7 @@ from ml.core.state import State
 from ml.loggers.json import JsonLogger, JsonLoggerConfig
 from ml.loggers.values import Plain
 from ml.reading import open_run, open_runs
+from ml.session import start_run
 
 
 def line(step, *, phase="train", attempt=1, epoch=0, time="2026-01-02T03:04:05.678901Z", **sections):
@@ -87,6 +88,28 @@ def test_a_run_that_has_logged_nothing_yet_is_empty(tmp_path):
     run = open_run(tmp_path)
 
     assert (len(run.scalars()), len(run.strings()), run.images(), run.config) == (0, 0, [], {})
+
+
+def test_a_run_without_a_log_says_why_it_is_empty(tmp_path, caplog):
+    write_attempt(tmp_path)
+
+    assert len(open_run(tmp_path).scalars()) == 0
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "no JSON backend, or has logged nothing yet" in caplog.text
+
+
+def test_the_log_of_a_json_backend_with_another_id_is_read(tmp_path, caplog):
+    loggers = [{"name": "json", "id": "curves"}]
+    with start_run(tmp_path / "run", loggers=loggers) as run:
+        run.log({"task/loss": 0.25})
+        run.logger.log_image("digits", np.zeros((200, 300)), keep_resolution=True)
+        run.step()
+
+    read = open_run(tmp_path / "run")
+
+    assert read.scalars("task/loss").value.tolist() == [0.25]
+    assert read.images("digits")[0].open().size == (300, 200)
+    assert not caplog.records
 
 
 def test_values_are_in_the_order_of_their_steps(tmp_path):

@@ -1,14 +1,19 @@
 """``start_run``: the logging of any loop, in this process. Its end without ``close`` is in ``test_session_exit.py``."""
 
+import copy
 import json
 import logging
+import pickle
 import re
+import sys
 from contextlib import nullcontext
 
+import numpy as np
 import pytest
 
 from ml import ConfigError, State, start_run
 from ml.loggers.base import BaseLoggerConfig
+from ml.loggers.json import JsonLogger
 from ml.loggers.memory import MemoryLogger
 
 LOSSES = [0.5, 0.25, 0.125]
@@ -100,25 +105,77 @@ def test_a_pass_is_written_when_its_block_ends(memory):
         assert memory.entries == [("valid", 0, "", "loss", 1.0)]
 
 
-def test_what_was_logged_before_a_pass_belongs_to_training(memory):
+def test_a_pass_within_an_open_step_leaves_its_values_to_that_step(memory):
     with start(memory) as run:
-        run.step()
-        run.log({"epoch_time": 2.0})
+        model = run.component("model")
+        for step in (1, 2):
+            run.log({"loss": step / 10})
+            model.log_scalar("norm", step)
+            with run.phase("valid"):
+                run.log({"loss": 1.0})
+                run.step()
+            run.step()
+
+    assert sorted(entry for entry in memory.entries if entry.phase == "train") == [
+        ("train", 1, "", "loss", 0.1),
+        ("train", 1, "model", "norm", 1),
+        ("train", 2, "", "loss", 0.2),
+        ("train", 2, "model", "norm", 2),
+    ]
+    assert [entry[:2] for entry in memory.entries if entry.phase == "valid"] == [("valid", 0), ("valid", 1)]
+
+
+def test_what_waits_during_a_pass_is_older_than_what_is_logged_after_it(memory):
+    with start(memory) as run:
+        run.log({"note": "before"})
         with run.phase("valid"):
-            run.log({"loss": 1.0})
+            pass
+        run.log({"note": "after"})
+        run.step()
 
-    assert memory.entries == [("train", 1, "", "epoch_time", 2.0), ("valid", 1, "", "loss", 1.0)]
+    assert [entry.value for entry in memory.entries] == ["before", "after"]
 
 
-def test_a_pass_that_raises_is_written_and_left(memory):
+def test_a_block_of_the_running_phase_changes_nothing(memory):
     with start(memory) as run:
+        run.log({"loss": 0.5})
+        with run.phase("train"):
+            run.step()
+        with run.phase("valid"):
+            for loss in (1.0, 3.0):
+                with run.phase("valid"):
+                    run.log({"loss": loss})
+                    run.step()
+
+    assert memory.entries == [("train", 1, "", "loss", 0.5), ("valid", 1, "", "loss", 2.0)]
+
+
+def test_a_pass_that_raises_is_left_without_a_mean(memory):
+    with start(memory) as run:
+        run.log({"lr": 0.1})
         with pytest.raises(ZeroDivisionError), run.phase("valid"):  # noqa: PT012
             run.log({"loss": 1.0})
             run.step()
+            run.log({"loss": 2.0})
             raise ZeroDivisionError
         assert run.state.phase == "train"
+        run.step()
+        with run.phase("valid"):
+            run.log({"loss": 3.0})
+            run.step()
 
-    assert memory.entries == [("valid", 0, "", "loss", 1.0)]
+    assert memory.entries == [("train", 1, "", "lr", 0.1), ("valid", 1, "", "loss", 3.0)]
+    assert run.stats()["memory"].dropped == {"closed": 1}
+
+
+def test_what_waits_when_a_run_is_closed_inside_of_a_pass_is_counted(memory):
+    run = start(memory)
+    run.log({"loss": 0.5})
+    with run.phase("valid"):
+        run.close()
+
+    assert run.stats()["memory"].dropped == {"closed": 1}
+    assert len(run.logger) == 0
 
 
 def test_an_unknown_phase_is_refused(memory):
@@ -134,6 +191,16 @@ def test_components_have_namespaces_of_their_own(memory):
         run.step()
 
     assert [entry[:4] for entry in memory.entries] == [("train", 1, "", "weights"), ("train", 1, "model", "norm")]
+
+
+def test_a_namespace_has_one_component(memory):
+    with start(memory) as run:
+        assert run.component("model") is run.component("model")
+        for value in (1.0, 2.0):
+            run.component("model").log_scalar("norm", value)
+        run.step()
+
+    assert memory.entries == [("train", 1, "model", "norm", 2.0)]
 
 
 @pytest.mark.parametrize(
@@ -166,6 +233,53 @@ def test_steps_may_be_counted_by_the_caller(memory):
     assert [(entry.step, entry.value) for entry in memory.entries] == [(10, 1.0), (20, 2.0), (21, 3.0)]
 
 
+@pytest.mark.parametrize(
+    ("odd", "taken"),
+    [(None, 0), ("16", 16), ("many", 0), (4.5, 4), (float("nan"), 0), ([1], 0), (np.ones(3), 0)],
+    ids=str,
+)
+def test_odd_counts_warn_once_and_never_stop_the_loop(memory, caplog, odd, taken):
+    with start(memory) as run:
+        for _ in range(3):
+            run.step(samples=odd)
+        assert (run.state.num_samples, run.state.num_steps) == (3 * taken, 3)
+
+    assert len(caplog.records) == 1
+    assert "samples= is a whole number" in caplog.text
+
+
+def test_an_odd_step_is_the_next_one(memory, caplog):
+    with start(memory) as run:
+        run.step(step=5)
+        run.step(step="latest")
+        assert run.state.num_steps == 6
+
+    assert "step= is a whole number, got a str: 6" in caplog.text
+
+
+def test_whole_numbers_of_any_type_are_counts(memory, caplog):
+    with start(memory) as run:
+        run.step(samples=np.int64(4), step=np.int32(7))
+        run.step(samples=4.0, step=8.0)
+        assert [type(count) for count in run.state[1:8]] == [int] * 7
+        assert (run.state.num_samples, run.state.num_steps) == (8, 8)
+
+    assert not caplog.records
+
+
+def test_counts_of_training_given_in_a_pass_are_ignored_with_one_warning(memory, caplog):
+    with start(memory) as run:
+        with run.phase("valid"):
+            run.step(samples=8)
+            run.step(step=9)
+        with run.phase("test"):
+            run.step(samples=8)
+        assert (run.state.num_samples, run.state.num_steps) == (0, 0)
+
+    assert len(caplog.records) == 1
+    assert "samples= and step= count training" in caplog.text
+
+
 def test_force_makes_every_backend_due(memory):
     memory.config.write_every_n_seconds = 1e6
     with start(memory) as run:
@@ -195,6 +309,29 @@ def test_a_backend_is_given_by_name_configuration_mapping_or_as_it_is(memory):
     mapping = {"name": "json", "id": "mapped"}
     with start_run("demo", loggers=["json", BaseLoggerConfig("memory", id="configured"), mapping, memory]) as run:
         assert set(run.stats()) == {"json", "configured", "mapped", "memory"}
+
+
+@pytest.mark.parametrize(
+    "loggers",
+    [
+        "json",
+        BaseLoggerConfig("memory", id="json"),
+        {"name": "json"},
+        MemoryLogger(BaseLoggerConfig("memory", id="json")),
+    ],
+    ids=lambda spec: type(spec).__name__,
+)
+def test_a_single_backend_needs_no_list(loggers):
+    with start_run("demo", loggers=loggers) as run:
+        assert set(run.stats()) == {"json"}
+
+
+@pytest.mark.parametrize("loggers", [None, JsonLogger, [None], [JsonLogger], 3], ids=str)
+def test_what_is_no_backend_is_refused_with_what_to_pass(tmp_path, loggers):
+    with pytest.raises(ConfigError, match=r"by its name, .* For none pass loggers=\[\]"):
+        start_run("demo", loggers=loggers)
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_without_a_name_is_called_after_its_start(memory):
@@ -246,6 +383,31 @@ def test_a_state_may_come_as_a_mapping(memory):
         assert (run.state.num_steps, run.state.num_epochs) == (7, 1)
 
 
+def test_a_state_kept_inside_of_a_pass_goes_on_in_training(memory):
+    with start(memory_of_its_own()) as first:
+        first.step()
+        with first.phase("valid"):
+            state = first.state
+    assert state.phase == "valid"
+
+    with start(memory, resume=True, state=state) as second:
+        second.log({"loss": 0.5})
+        second.step()
+
+    assert memory.entries == [("train", 2, "", "loss", 0.5)]
+
+
+def test_a_run_resumed_without_a_state_says_that_steps_begin_again(memory, caplog):
+    start(memory_of_its_own()).close()
+    start(memory_of_its_own(), resume=True, state=State(num_steps=3)).close()
+    assert not caplog.records
+
+    start(memory, resume=True).close()
+
+    assert "steps begin at 1 again" in caplog.text
+    assert "run.state._asdict()" in caplog.text
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -254,6 +416,15 @@ def test_a_state_may_come_as_a_mapping(memory):
         {"loggers": [{"name": "json", "write_every_n_seconds": -1}]},
         {"loggers": ["json", "json"]},
         {"state": {"steps": 3}},
+        {"state": {3: 3}},
+        {"state": [3]},
+        {"state": {"phase": "eval"}},
+        {"state": {"num_steps": "3"}},
+        {"state": {"num_steps": None}},
+        {"state": {"num_steps": 3.5}},
+        {"state": {"num_steps": np.ones(2)}},
+        {"state": State(num_samples=2**64)},
+        {"state": State(elapsed_time_s=float("nan"))},
         {"on_error": "ignore"},
         {"resume": True},
     ],
@@ -319,6 +490,14 @@ def test_a_run_records_how_it_ended(memory, error, status):
     assert len(memory.entries) == 1
 
 
+def test_an_earlier_failure_of_the_interpreter_is_not_that_of_a_run_closed_by_hand(memory, monkeypatch):
+    monkeypatch.setattr(sys, "last_value", ValueError("an earlier cell of the notebook"), raising=False)
+    run = start(memory)
+    run.close()
+
+    assert record_of(run)["status"] == "finished"
+
+
 def test_a_failure_of_the_logs_does_not_hide_that_of_the_loop(memory):
     with pytest.raises(KeyError), start(memory) as run:  # noqa: PT012
         run.log({"loss": lambda: 1 / 0})
@@ -333,7 +512,22 @@ def test_closing_ends_an_open_step(memory):
         run.log({"final": 1.0})
         run.component("model").log_scalar("norm", 2.0)
 
-    assert [entry[2:] for entry in memory.entries] == [("", "loss", 0.5), ("", "final", 1.0), ("model", "norm", 2.0)]
+    assert memory.entries == [
+        ("train", 1, "", "loss", 0.5),
+        ("train", 2, "", "final", 1.0),
+        ("train", 2, "model", "norm", 2.0),
+    ]
+
+
+def test_an_open_step_never_replaces_the_values_of_the_one_before(memory):
+    with start(memory) as run:
+        for loss in LOSSES[:2]:
+            run.log({"loss": loss})
+            run.step()
+        run.log({"loss": LOSSES[2]})
+
+    assert memory.entries == [("train", step, "", "loss", loss) for step, loss in enumerate(LOSSES, start=1)]
+    assert run.state.num_steps == 3
 
 
 def test_what_was_logged_after_a_pass_belongs_to_training(memory):
@@ -344,14 +538,14 @@ def test_what_was_logged_after_a_pass_belongs_to_training(memory):
             run.step()
         run.log({"final": 1.0})
 
-    assert memory.entries == [("valid", 1, "", "loss", 0.5), ("train", 1, "", "final", 1.0)]
+    assert memory.entries == [("valid", 1, "", "loss", 0.5), ("train", 2, "", "final", 1.0)]
 
 
 def test_a_run_without_a_step_is_written(memory):
     with start(memory) as run:
         run.log({"accuracy": 0.5})
 
-    assert memory.entries == [("train", 0, "", "accuracy", 0.5)]
+    assert memory.entries == [("train", 1, "", "accuracy", 0.5)]
 
 
 def test_closing_twice_is_closing_once(memory):
@@ -381,3 +575,39 @@ def test_the_state_is_what_a_checkpoint_needs(memory):
         state = run.state
 
     assert State(**json.loads(json.dumps(state._asdict()))) == state
+
+
+def test_a_checkpoint_that_may_run_no_code_holds_the_state(memory, tmp_path):
+    torch = pytest.importorskip("torch")
+    with start(memory_of_its_own()) as first:
+        first.step(samples=4)
+        torch.save({"state": first.state._asdict()}, tmp_path / "checkpoint.pt")
+
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"]
+    with start(memory, resume=True, state=state) as second:
+        assert (second.state.num_steps, second.state.num_samples) == (1, 4)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, copy.copy, lambda run: pickle.loads(pickle.dumps(run))])
+def test_a_copied_run_discards_and_says_so_once(memory, caplog, copied):
+    with start(memory, config={"lr": 0.1}) as run:
+        run.component("model")
+        run.step()
+        run.log({"loss": 0.5})
+        with copied(run) as other:
+            for _ in range(2):
+                other.log({"loss": 7.0})
+                other.step(force=True)
+            with other.phase("valid"):
+                other.log({"loss": 7.0})
+                other.step()
+            other.end_epoch()
+            assert other.component("model").default_namespace == "model"
+            assert other.path == run.path
+            assert other.flush()
+            assert other.close() == other.stats() == {}
+        assert record_of(run)["status"] == "running"
+
+    assert memory.entries == [("train", 2, "", "loss", 0.5)]
+    assert record_of(run)["status"] == "finished"
+    assert [record.getMessage().partition(",")[0] for record in caplog.records] == ["This is a forked"]

@@ -145,7 +145,7 @@ def _select_image(snapshots: Snapshots, value: object, options: ImageOptions | G
             pictures = take(pictures, indices)
             texts = None if texts is None else [texts[index] for index in indices]
         texts = None if texts is None else [str(text) for text in texts]
-        return snapshots.copy([pictures, texts, None, None])
+        return snapshots.copy([snapshots.pixels(pictures), texts, None, None])
     boxes, scores = _called(snapshots, options.boxes), _called(snapshots, options.scores)
     return snapshots.copy([pictures, None if texts is None else str(texts), boxes, scores])
 
@@ -218,7 +218,8 @@ def _select_video(snapshots: Snapshots, value: object, options: VideoOptions) ->
         raise LogValueError("a video has no frames", "Log at least one frame, shape (T, C, H, W).")
     count = len(value)
     indices = frame_indices(count, fps=options.fps, length=options.length, max_frames=options.max_frames)
-    return [snapshots.copy(value if indices == list(range(count)) else take(value, indices)), count]
+    frames = value if indices == list(range(count)) else take(value, indices)
+    return [snapshots.copy(snapshots.pixels(frames)), count]
 
 
 def _munge_video(copied: list[Any], options: VideoOptions) -> Common:
