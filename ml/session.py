@@ -275,7 +275,7 @@ class Run:
             self.group.write(self._loggers, self.state)
 
     def _count(self, name: str, value: int, otherwise: int) -> int:
-        """Returns the whole number nearest to what a caller gave, or ``otherwise``: a loop must not fail by it."""
+        """Returns the whole part of what a caller gave, or ``otherwise``: a loop must not fail by it."""
         try:
             count = int(value)
             is_whole = bool(count == value)
