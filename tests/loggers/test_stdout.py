@@ -7,7 +7,7 @@ import subprocess
 import sys
 import termios
 import threading
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -255,6 +255,9 @@ sys.exit(3)
 # terminals
 
 
+_MARK = b"\x05"
+
+
 class Terminal:
     """A real terminal device, and the picture that what was sent to it gives."""
 
@@ -267,9 +270,11 @@ class Terminal:
 
     def screen(self):
         """Returns the rows; knows the few control codes that may be sent, and no others."""
-        os.set_blocking(self._master, False)
-        with suppress(BlockingIOError):
-            self.sent += os.read(self._master, 1 << 20).decode()
+        os.write(self.stream.fileno(), _MARK)  # the kernel hands over in pieces; behind this nothing is missing
+        data = b""
+        while not data.endswith(_MARK):
+            data += os.read(self._master, 1 << 20)
+        self.sent += data.removesuffix(_MARK).decode()
         rows, row, column = [""], 0, 0
         for code, amount, letter, text in re.findall(r"(\x1b\[([\d;]*)([A-Za-z]))|([^\x1b])", self.sent, re.S):
             if letter == "J":
