@@ -26,6 +26,10 @@ from ml.core.state import State
 from ml.loggers import LoggerGroup, MultiLogger
 
 
+PAUSE_S = 0.025
+"""Between two media: a step of training, in which a backend can do its work."""
+
+
 class Cost(NamedTuple):
     """Seconds for each item: on the training thread, and CPU of the process to the closed file."""
 
@@ -97,7 +101,7 @@ def media_ours(directory: str, kind: str, value: torch.Tensor, count: int) -> Co
             log("value", value)
             group.write([component], State(num_steps=step))
             spent_s += time.perf_counter() - start_s
-            time.sleep(0.005)
+            time.sleep(PAUSE_S)
     return Cost(spent_s / count, (time.process_time() - cpu_s) / count)
 
 
@@ -110,7 +114,7 @@ def media_peer(directory: str, kind: str, value: torch.Tensor, count: int) -> Co
             start_s = time.perf_counter()
             add("task/value", value, step)
             spent_s += time.perf_counter() - start_s
-            time.sleep(0.005)
+            time.sleep(PAUSE_S)
     return Cost(spent_s / count, (time.process_time() - cpu_s) / count)
 
 

@@ -1,17 +1,15 @@
 """Makes a value out of what was logged: calls it, selects, copies, and says whose fault it was when it cannot."""
 
-import os
 from typing import TYPE_CHECKING
 
 from ml.core.errors import LogValueError
-from ml.core.state import Phase
+from ml.loggers.entry import Entry, origin_of
 from ml.loggers.reduce import REDUCES, Reduce, ReduceOptions
 from ml.loggers.snapshot import CollectiveError, Snapshots, copy_bytes, version
 from ml.loggers.stats import Failed
 from ml.loggers.values import Lazy
 
 if TYPE_CHECKING:
-    from ml.loggers.multi import Entry
     from ml.loggers.reduce import Number
 
 
@@ -23,7 +21,7 @@ class ComputeError(Exception):
         self.reason, self.error = reason, error
 
 
-def compute_value(entry: "Entry", path: str, snapshots: Snapshots) -> object:
+def compute_value(entry: Entry, path: str, snapshots: Snapshots) -> object:
     """Returns the number, text or ``Lazy`` of what was logged.
 
     Raises:
@@ -41,7 +39,7 @@ def compute_value(entry: "Entry", path: str, snapshots: Snapshots) -> object:
         raise ComputeError("value", error) from error
 
 
-def compute_contribution(entry: "Entry", reduce: Reduce, snapshots: Snapshots) -> "tuple[Number, Number]":
+def compute_contribution(entry: Entry, reduce: Reduce, snapshots: Snapshots) -> "tuple[Number, Number]":
     """Returns the number that was logged, to be accumulated, and its weight.
 
     Raises:
@@ -62,26 +60,7 @@ def compute_contribution(entry: "Entry", reduce: Reduce, snapshots: Snapshots) -
         raise ComputeError("value", error) from error
 
 
-def reduce_of(entry: "Entry", phase: Phase) -> Reduce | None:
-    """Returns how a value is reduced over its window; ``None``: not at all."""
-    if not entry[0][0].reducible:
-        return None
-    asked = entry[2].reduce if isinstance(entry[2], ReduceOptions) else None
-    if phase == "train":
-        return None if asked == "last" else asked
-    return asked or "mean"
-
-
-def origin_of(entry: "Entry") -> str:
-    """Returns ``file.py:line`` of the callable, or of the line that logged the value."""
-    value, held = entry[1], entry[3]
-    code = getattr(value, "__code__", None)
-    if code is not None:
-        return f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}"
-    return os.path.basename(held.origin) if held is not None else ""
-
-
-def _called(entry: "Entry", snapshots: Snapshots) -> object:
+def _called(entry: Entry, snapshots: Snapshots) -> object:
     _, value, _, held = entry
     if held is not None and held.version is not None and held.version != version(value):
         fix = "Log a callable, or a copy: .clone()."

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from ml.core.errors import LogValueError
 from ml.core.state import PHASES, Phase, State
 from ml.loggers.base import AnyLogger
+from ml.loggers.entry import Ident
 from ml.loggers.kinds import Kind
 from ml.loggers.reduce import Reduce, Reduction
 from ml.loggers.report import Reporter
@@ -22,9 +23,6 @@ from ml.loggers.values import Batch, Pending, Row, series_path
 if TYPE_CHECKING:
     from ml.loggers.reduce import Number
     from ml.loggers.snapshot import Snapshots
-
-Ident = tuple[Kind, str, str]
-"""``(kind, namespace, key)``: what makes two values the same series."""
 
 
 class Delivery:

@@ -21,25 +21,20 @@ from omegaconf import DictConfig
 from ml.core.errors import ConfigError, LogValueError
 from ml.core.redact import Redactor
 from ml.core.run import RunContext
-from ml.core.state import Phase, State, normalized
+from ml.core.state import State, normalized
 from ml.io.lifetime import close_at_exit, forget_at_exit, tell_after_fork
 from ml.io.worker import Lock
 from ml.loggers.base import AnyLogger
-from ml.loggers.compute import ComputeError, compute_contribution, compute_value, origin_of, reduce_of
-from ml.loggers.delivery import Delivery, Ident
+from ml.loggers.delivery import Delivery
 from ml.loggers.off import OffLogger
-from ml.loggers.reduce import Reduce
-from ml.loggers.report import OnError, Reporter, text_of
-from ml.loggers.route import Audience, Route
+from ml.loggers.offers import Offers
+from ml.loggers.report import OnError, Reporter
 from ml.loggers.runner import InPlace, Task
 from ml.loggers.snapshot import Snapshots
-from ml.loggers.stats import Failed, LoggerStats
-from ml.loggers.values import Row
+from ml.loggers.stats import LoggerStats
 
 if TYPE_CHECKING:
-    from ml.loggers.multi import Entry, MultiLogger
-
-_MIXED = LogValueError("it is logged with reduce elsewhere, and here without", "Use one key for each.")
+    from ml.loggers.multi import MultiLogger
 
 
 class LoggerGroup:
@@ -99,7 +94,7 @@ class LoggerGroup:
         group = cls.__new__(cls)
         group._begin(loggers[0].context if loggers else RunContext("."), "warn", 0.0)
         if group.context.is_primary:
-            group._deliveries = [Delivery(backend, group._reporter, InPlace) for backend in loggers]
+            group._serve([Delivery(backend, group._reporter, InPlace) for backend in loggers])
         return group
 
     def _begin(self, context: RunContext, on_error: OnError, close_timeout_s: float) -> None:
@@ -107,12 +102,9 @@ class LoggerGroup:
         self._redactor = Redactor(os.environ)
         self._reporter = Reporter(context, self._redactor, on_error)
         self._snapshots = Snapshots(context.world_size)
-        self._deliveries: list[Delivery] = []
+        self._serve([])
         self._lock = Lock()
         self._components: dict[MultiLogger, None] = {}
-        self._routes: dict[Ident, Route] = {}
-        self._audiences: dict[tuple[Delivery, ...], Audience] = {}
-        self._settled: dict[Ident, Route] = {}
         self._state: State | None = None
         self._in_pass = self._step_is_open = False
         self._writing = self._closing = self._closed = False
@@ -133,7 +125,11 @@ class LoggerGroup:
                 self._reporter.report(backend.id, f"'{backend.id}' cannot start and stays off: {error}", error)
                 backend = OffLogger(backend, self.context)
             started.append(backend)
-        self._deliveries = [Delivery(backend, self._reporter) for backend in started]
+        self._serve([Delivery(backend, self._reporter) for backend in started])
+
+    def _serve(self, deliveries: list[Delivery]) -> None:
+        self._deliveries = deliveries
+        self._offers = Offers(deliveries, self._snapshots, self._reporter)
 
     def log_config(self, config: object) -> None:
         """Gives every backend the run's configuration, secrets taken out. Call it once, before the first step.
@@ -181,7 +177,7 @@ class LoggerGroup:
         with self._lock:
             if self._in_pass and self._state is not None:
                 self._in_pass = False
-                self._unsettle()
+                self._offers.unsettle()
                 with self._snapshots:
                     for delivery in self._deliveries:
                         delivery.end_pass(self._state, self._snapshots)
@@ -290,8 +286,7 @@ class LoggerGroup:
     def stats(self) -> dict[str, LoggerStats]:
         """Returns what became of every value so far, by backend id."""
         with self._lock:
-            for route in self._settled.values():
-                route.tell_limited()
+            self._offers.tell_limited()
             return {delivery.backend.id: delivery.stats() for delivery in self._deliveries}
 
     def __enter__(self) -> "LoggerGroup":
@@ -307,8 +302,7 @@ class LoggerGroup:
     def after_fork_in_child(self) -> None:
         """Makes the child's copy inert: it discards what it is given."""
         self._lock = Lock()
-        self._deliveries = []
-        self._routes, self._audiences, self._settled = {}, {}, {}
+        self._serve([])
         self._closed, self._writing = True, False
 
     # a step
@@ -329,27 +323,23 @@ class LoggerGroup:
                     delivery.collect(self._state)
             if state.phase != self._state.phase:
                 self.end_pass()
-                self._unsettle()
+                self._offers.unsettle()
         self._state, self._in_pass = state, state.phase != "train"
         for delivery in self._deliveries:
             delivery.due = force or delivery.is_due(state)
         due = [delivery for delivery in self._deliveries if delivery.due]
         if due:
-            self._unsettle()
+            self._offers.unsettle()
             for delivery in due:
                 delivery.open_windows(state, force=force)
-        wanted = self._wanted(components, state.phase)
+        wanted = self._offers.wanted(components, state.phase)
         if not wanted and not due:
             return
         self._step_is_open = True
         with self._snapshots:
             try:
-                for audience in self._audiences.values():
-                    audience.begin_step()
-                self._offer_all(wanted, state)
+                self._offers.offer(wanted, state)
             finally:
-                for audience in self._audiences.values():
-                    audience.give_rows(state.phase)
                 for delivery in self._deliveries:
                     delivery.end_step(state, self._snapshots, due=delivery.due)
         self._step_is_open = False
@@ -372,169 +362,3 @@ class LoggerGroup:
             count = len(component.take())
             for delivery in self._deliveries:
                 delivery.tally.refuse("closed", count)
-
-    def _unsettle(self) -> None:
-        """A window opened: no series is known any more to be kept everywhere."""
-        for route in self._settled.values():
-            route.tell_limited()
-        self._settled.clear()
-
-    def _wanted(self, components: "list[MultiLogger]", phase: Phase) -> "list[Entry]":
-        """Returns what the components logged, less what was overwritten and what every backend has already."""
-        settled = self._settled
-        step = object()
-        wanted: list[Entry] = []
-        ends = []
-        for component in components:
-            for entry in component.take():
-                route = settled.get(entry[0])
-                if route is None or entry[2] is not None:
-                    wanted.append(entry)
-                elif route.step is step:
-                    component.overwritten += 1
-                else:
-                    route.step = step
-                    route.limited += 1
-            ends.append(len(wanted))
-        latest = {entry[0]: entry for entry in wanted}
-        if len(latest) == len(wanted):
-            return wanted
-        kept: list[Entry] = []
-        first = 0
-        for component, end in zip(components, ends, strict=True):
-            before = len(kept)
-            kept += [
-                entry
-                for entry in wanted[first:end]
-                if latest[entry[0]] is entry or not entry[0][0].limited or reduce_of(entry, phase) is not None
-            ]
-            component.overwritten += end - first - (len(kept) - before)
-            first = end
-        return kept
-
-    def _offer_all(self, entries: "list[Entry]", state: State) -> None:
-        """Offers the values of a step. What interrupts one passes when all were: none may be computed later."""
-        interruption: BaseException | None = None
-        offer = self._offer_number if state.phase == "train" else self._offer
-        for entry in entries:
-            try:
-                offer(entry, state)
-            except BaseException as error:
-                interruption = error
-        if interruption is not None:
-            try:
-                raise interruption
-            finally:
-                del interruption  # its traceback holds this frame
-
-    def _offer_number(self, entry: "Entry", state: State) -> None:
-        """Offers a value of a training step: most are plain numbers, which go the short way."""
-        ident, value, options, held = entry
-        route = self._routes.get(ident)
-        if route is None or not route.is_straight or options is not None:
-            self._offer(entry, state)
-            return
-        audience = route.audience
-        keepers = [delivery for delivery in audience.waiting if delivery.keep(ident, "train")]
-        if not audience.due:
-            if not keepers:
-                self._settled[ident] = route
-                return
-        else:
-            audience.idents.append(ident)
-        if type(value) is not float or held is not None:
-            try:
-                value = compute_value(entry, route.path, self._snapshots)
-            except ComputeError as failure:
-                self._fail([*audience.due, *keepers], failure.reason, failure.error, entry, route)
-                return
-        row = (ident[0], ident[1], ident[2], value)
-        audience.rows.append(row)
-        for delivery in keepers:
-            delivery.give(row)
-
-    def _offer(self, entry: "Entry", state: State) -> None:
-        """Has a value computed if a backend is to get it, and gives it to those that are."""
-        ident = entry[0]
-        route = self._routes.get(ident)
-        if route is None:
-            route = self._routes[ident] = Route(ident, self._deliveries, self._audiences)
-        if route.refusals:
-            route.tell_refused()
-        if route.problem is not None:
-            self._fail(route.receivers, "value", route.problem, entry, route)
-            return
-        kind = ident[0]
-        if kind.reducible and (entry[2] is not None or state.phase != "train"):
-            reduce = reduce_of(entry, state.phase)
-            if reduce is not None:
-                self._reduce(entry, reduce, route, state)
-                return
-        if route.is_reduced:
-            self._fail(route.receivers, "value", _MIXED, entry, route)
-            return
-        takers = route.receivers
-        if kind.limited:
-            takers = [delivery for delivery in takers if delivery.keep(ident, state.phase)]
-            if not takers:
-                if entry[2] is None:
-                    self._settled[ident] = route
-                return
-        if kind.droppable:
-            takers = [delivery for delivery in takers if not self._refused_media(delivery)]
-        if not takers:
-            return
-        try:
-            row: Row = (kind, ident[1], ident[2], compute_value(entry, route.path, self._snapshots))
-        except ComputeError as failure:
-            self._fail(takers, failure.reason, failure.error, entry, route)
-        except BaseException:
-            _count_failed(takers, "callable")
-            raise
-        else:
-            for delivery in takers:
-                delivery.give(row)
-
-    def _reduce(self, entry: "Entry", reduce: Reduce, route: Route, state: State) -> None:
-        """Has a value computed and added to the windows that reduce it."""
-        if not route.receivers:
-            return
-        if state.phase == "train":
-            route.is_reduced, route.is_straight = True, False
-            self._settled.pop(entry[0], None)
-        try:
-            number, weight = compute_contribution(entry, reduce, self._snapshots)
-        except ComputeError as failure:
-            self._fail(route.receivers, failure.reason, failure.error, entry, route)
-        except BaseException:
-            _count_failed(route.receivers, "callable")
-            raise
-        else:
-            for delivery in route.receivers:
-                try:
-                    delivery.reduce(entry[0], reduce, number, weight, state)
-                except Exception as error:  # numbers of two devices, say
-                    self._fail([delivery], "value", error, entry, route)
-
-    def _refused_media(self, delivery: Delivery) -> bool:
-        reason = delivery.media_refusal()
-        if reason is not None:
-            delivery.tally.refuse(reason, 1)
-        return reason is not None
-
-    def _fail(self, takers: list[Delivery], reason: Failed, error: BaseException, entry: "Entry", route: Route) -> None:
-        _count_failed(takers, reason)
-        origin = origin_of(entry)
-        if isinstance(error, LogValueError):
-            located = error.located(route.path, origin)
-            self._reporter.report("values", str(located), located, about=route.path)
-        else:
-            raised = f"{type(error).__name__}: {text_of(error)}"
-            text = f"Cannot log '{route.path}': its value raised {raised}. (Logged at {origin}.)"
-            self._reporter.report("values", text, error, about=route.path)
-
-
-def _count_failed(takers: list[Delivery], reason: Failed) -> None:
-    for delivery in takers:
-        delivery.tally.accept(1)
-        delivery.tally.fail(reason)

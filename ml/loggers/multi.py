@@ -19,12 +19,12 @@ from ml.core.state import State
 from ml.io.lifetime import tell_after_fork
 from ml.io.worker import Lock
 from ml.loggers import kinds
+from ml.loggers.entry import Entry, Held, Ident
 from ml.loggers.reduce import Reduce, ReduceOptions
 from ml.loggers.snapshot import version
 
 if TYPE_CHECKING:
     from ml.loggers.base import AnyLogger
-    from ml.loggers.delivery import Ident
     from ml.loggers.group import LoggerGroup
 
 MAX_WAITING = 4096
@@ -34,17 +34,6 @@ _MAX_IDENTS = 10_000
 
 _log = logging.getLogger("ml")
 _suffix: ContextVar[str] = ContextVar("ml_namespace_suffix", default="")
-
-
-class Held(NamedTuple):
-    """What is known of a value that is no callable: who logged it, and its version at that time."""
-
-    origin: str
-    version: object
-
-
-Entry = tuple["Ident", object, object, Held | None]
-"""``(ident, value or callable, options, held)``: one call of a ``log_*`` method."""
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from ml.core.errors import LogValueError
 from ml.core.state import Phase
-from ml.loggers.delivery import Delivery, Ident
+from ml.loggers.delivery import Delivery
+from ml.loggers.entry import Ident
 from ml.loggers.values import Row, series_path
 
 
