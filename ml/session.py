@@ -17,7 +17,6 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from numbers import Real
 from pathlib import Path
 from types import TracebackType
 
@@ -25,7 +24,7 @@ from ml.core.config import BaseConfig
 from ml.core.errors import ConfigError
 from ml.core.registry import LOGGERS
 from ml.core.run import RunContext, detect_rank
-from ml.core.state import PHASES, Phase, State, normalized
+from ml.core.state import PHASES, Phase, State, resumed
 from ml.io.lifetime import close_at_exit, forget_at_exit, tell_after_fork
 from ml.io.rundir import RunDirectory, Status, Store, start_run_directory
 from ml.loggers.base import AnyLogger, BaseLogger
@@ -75,7 +74,7 @@ def start_run(
     """
     built = _build_all(loggers)
     LoggerGroup.check(built, on_error, close_timeout_s)
-    began = _state(state)
+    began = resumed(state)
     rank, world_size = detect_rank()
     place = start_run_directory(
         directory, resume=resume, config=config, rank=rank, world_size=world_size, store=_process_group_store()
@@ -328,24 +327,6 @@ def _build(spec: LoggerSpec) -> AnyLogger:
         )
     built: AnyLogger = LOGGERS.build({"name": spec} if isinstance(spec, str) else spec)
     return built
-
-
-def _state(state: State | Mapping[str, object] | None) -> State:
-    """Returns the state to begin with: in training, also where it was kept inside of a pass."""
-    if state is None:
-        return State()
-    if not isinstance(state, State | Mapping):
-        raise ConfigError(f"state= is run.state or run.state._asdict(), got a {type(state).__name__}.")
-    fields = state._asdict() if isinstance(state, State) else state
-    for name in fields:
-        if name not in State._fields:
-            raise ConfigError(f"A state has no field {name!r}. It has: {', '.join(State._fields)}.")
-    given = State(**fields)
-    made = normalized(given)
-    for name, was, now in zip(State._fields, given, made, strict=True):
-        if not isinstance(was, str | Real) or was != now:
-            raise ConfigError(f"The field {name!r} of a state cannot be {was!r}.")
-    return made._replace(phase="train")
 
 
 def _status(error: BaseException | None) -> Status:

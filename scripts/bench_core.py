@@ -11,6 +11,7 @@ import os
 import statistics
 import tempfile
 import time
+import timeit
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import partial
@@ -138,15 +139,27 @@ class Steps(NamedTuple):
         return max(self.seconds)
 
 
+def python_work(rounds: int) -> None:
+    for _ in range(rounds):
+        pass
+
+
+def rounds_of(seconds: float) -> int:
+    """How much of ``python_work`` takes so long on a quiet machine."""
+    best_s = min(timeit.repeat(partial(python_work, 10_000), number=1, repeat=50))
+    return int(10_000 * seconds / best_s)
+
+
+ROUNDS = rounds_of(0.005)
+
+
 def training_loop(steps: int, end_step: Callable[[int], None]) -> Steps:
     """5 ms of Python and 200 small torch operations a step, then ``end_step``."""
     vector = torch.ones(64)
     seconds = []
     for step in range(1, steps + 1):
         start_s = time.perf_counter()
-        busy_until_s = start_s + 0.005
-        while time.perf_counter() < busy_until_s:
-            pass
+        python_work(ROUNDS)
         for _ in range(200):
             vector = vector * 1.0
         end_step(step)
@@ -201,13 +214,14 @@ def loop_peer(directory: str, steps: int, every_s: float) -> Steps:
 
 
 def repeat(repeats: int, *functions: Callable[[str], object]) -> list[list[object]]:
-    """Calls the functions in turn, ``repeats`` times, each in a directory of its own."""
+    """Calls the functions in turn, ``repeats`` times, each in a directory of its own; each is first in its turn."""
     results: list[list[object]] = [[] for _ in functions]
-    for _ in range(repeats):
-        for function, kept in zip(functions, results, strict=True):
+    for number in range(repeats):
+        for place in range(len(functions)):
+            which = (number + place) % len(functions)
             gc.collect()
             with tempfile.TemporaryDirectory() as directory:
-                kept.append(function(str(Path(directory) / "run")))
+                results[which].append(functions[which](str(Path(directory) / "run")))
     return results
 
 

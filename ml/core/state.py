@@ -1,6 +1,8 @@
 """Where training stands: the phase, and how far it has come."""
 
 import math
+from collections.abc import Mapping
+from numbers import Real
 from typing import Literal, NamedTuple, get_args
 
 from ml.core.errors import ConfigError
@@ -9,6 +11,7 @@ Phase = Literal["train", "valid", "test"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
 _MAX_COUNT = 2**63 - 1
+_TYPES = (str, *(int,) * 7, *(float,) * 3)
 
 
 class State(NamedTuple):
@@ -54,16 +57,41 @@ def normalized(state: State) -> State:
     """
     counts, times = state[1:8], state[8:]
     if (
-        state.phase in PHASES
-        and set(map(type, counts)) == {int}
-        and set(map(type, times)) == {float}
-        and -_MAX_COUNT <= min(counts) <= max(counts) <= _MAX_COUNT
+        tuple(map(type, state)) == _TYPES
+        and state.phase in PHASES
+        and min(counts) >= -_MAX_COUNT
+        and max(counts) <= _MAX_COUNT
         and math.isfinite(sum(times))
     ):
         return state
     if state.phase not in PHASES:
         raise ConfigError(f"A phase is one of {', '.join(PHASES)}, got {state.phase!r}.")
     return State(state.phase, *map(_count, counts), *map(_seconds, times))
+
+
+def resumed(state: State | Mapping[str, object] | None) -> State:
+    """Returns the state to begin with: in training, also where it was kept inside of a pass.
+
+    Args:
+        state: From a checkpoint: a state, or the mapping of its fields. ``None`` begins anew.
+
+    Raises:
+        ConfigError: It is neither, or a field is unknown or no number.
+    """
+    if state is None:
+        return State()
+    if not isinstance(state, State | Mapping):
+        raise ConfigError(f"state= is run.state or run.state._asdict(), got a {type(state).__name__}.")
+    fields = state._asdict() if isinstance(state, State) else state
+    for name in fields:
+        if name not in State._fields:
+            raise ConfigError(f"A state has no field {name!r}. It has: {', '.join(State._fields)}.")
+    given = State(**fields)
+    made = normalized(given)
+    for name, was, now in zip(State._fields, given, made, strict=True):
+        if not isinstance(was, str | Real) or was != now:
+            raise ConfigError(f"The field {name!r} of a state cannot be {was!r}.")
+    return made._replace(phase="train")
 
 
 def _count(value: object) -> int:

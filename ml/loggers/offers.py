@@ -13,7 +13,7 @@ from ml.core.state import Phase, State
 from ml.loggers.compute import ComputeError, compute_contribution, compute_value
 from ml.loggers.delivery import Delivery
 from ml.loggers.entry import Entry, Ident, origin_of, reduce_of
-from ml.loggers.reduce import Reduce
+from ml.loggers.reduce import Reduce, ReduceOptions
 from ml.loggers.report import Reporter, text_of
 from ml.loggers.route import Audience, Route
 from ml.loggers.snapshot import Snapshots
@@ -60,7 +60,7 @@ class Offers:
         for component in components:
             for entry in component.take():
                 route = settled.get(entry[0])
-                if route is None or entry[2] is not None:
+                if route is None or type(entry[2]) is ReduceOptions:
                     wanted.append(entry)
                 elif route.step is step:
                     component.overwritten += 1
@@ -159,8 +159,7 @@ class Offers:
         if kind.limited:
             takers = [delivery for delivery in takers if delivery.keep(ident, state.phase)]
             if not takers:
-                if entry[2] is None:
-                    self._settled[ident] = route
+                self._settled[ident] = route
                 return
         if kind.droppable:
             takers = [delivery for delivery in takers if not self._refused_media(delivery)]

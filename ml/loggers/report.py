@@ -89,6 +89,8 @@ class Reporter:
 
     def raise_first(self) -> None:
         """Raises the first failure since the last call, if failures are to be raised."""
+        if not self._raises:
+            return
         with self._lock:
             first, self._first = self._first, None
         if first is not None:
