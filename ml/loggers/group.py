@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from ml.core.errors import ConfigError, LogValueError
-from ml.core.redact import Redactor
 from ml.core.run import RunContext
 from ml.core.state import State, normalized
 from ml.io.lifetime import close_at_exit, forget_at_exit, tell_after_fork
@@ -99,6 +98,8 @@ class LoggerGroup:
 
     def _begin(self, context: RunContext, on_error: OnError, close_timeout_s: float) -> None:
         self.context, self._close_timeout_s = context, close_timeout_s
+        from ml.core.redact import Redactor  # its patterns take longer to compile than the rest to import
+
         self._redactor = Redactor(os.environ)
         self._reporter = Reporter(context, self._redactor, on_error)
         self._snapshots = Snapshots(context.world_size)

@@ -10,14 +10,16 @@ import logging
 import traceback
 from collections import Counter
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ml.core.errors import MLError, WriteError
-from ml.core.redact import Redactor
 from ml.core.run import RunContext
 from ml.io.files import AppendFile
 from ml.io.lifetime import tell_after_fork
 from ml.io.worker import Lock, Worker
+
+if TYPE_CHECKING:
+    from ml.core.redact import Redactor
 
 OnError = Literal["warn", "raise"]
 
@@ -37,7 +39,7 @@ class Reporter:
         on_error: ``"warn"`` reports; ``"raise"`` also keeps the first failure for ``raise_first``.
     """
 
-    def __init__(self, context: RunContext, redactor: Redactor, on_error: OnError) -> None:
+    def __init__(self, context: RunContext, redactor: "Redactor", on_error: OnError) -> None:
         self._context, self._redactor, self._raises = context, redactor, on_error == "raise"
         self._lock = Lock()
         self._seen: dict[str, set[tuple[str, ...]]] = {}
