@@ -182,6 +182,7 @@ class Offers:
             return
         if state.phase == "train":
             route.is_reduced, route.is_straight = True, False
+            route.tell_limited()  # it may have been settled until now, and is told no other time
             self._settled.pop(entry[0], None)
         try:
             number, weight = compute_contribution(entry, reduce, self._snapshots)

@@ -202,3 +202,17 @@ def test_a_thread_that_is_stuck_in_a_step_does_not_hold_closing_up(tmp_path):
 
     assert values(kept) == [(1, "first", 1.0)]
     assert stats["memory"].written == 1
+
+
+def test_what_was_rate_limited_is_counted_when_the_key_turns_out_to_be_reduced(tmp_path):
+    kept = MemoryLogger(BaseLoggerConfig("memory", write_every_n_seconds=3600))
+    component = MultiLogger("m")
+    with LoggerGroup([kept], RunContext(tmp_path / "run")) as logs:
+        for step in range(1, 6):
+            component.log_scalar("loss", 1.0)
+            logs.write([component], State(num_steps=step))
+        component.log_scalar("loss", 1.0, reduce="mean")
+        logs.write([component], State(num_steps=6))
+
+    stats = logs.stats()["memory"]
+    assert (stats.accepted, stats.skipped) == (2, {"rate_limited": 4})
