@@ -42,6 +42,7 @@ class BoundedQueue(Generic[T]):
         self._others: deque[_Entry[T]] = deque()
         self._droppable_bytes = 0
         self._taken: list[_Entry[T]] = []
+        self._taken_runs = 0
         self._run_is_open = False
 
     @property
@@ -99,25 +100,35 @@ class BoundedQueue(Generic[T]):
             self._gone = 0
         return dropped
 
-    def take(self) -> list[T]:
-        """Returns the items of the oldest run, which stay in the queue until ``done`` or ``put_back``."""
+    def take(self, gather_bytes: int = 0) -> list[T]:
+        """Returns the items of the oldest run, which stay in the queue until ``done`` or ``put_back``.
+
+        Args:
+            gather_bytes: Runs behind it come along while all together are no larger. Runs that
+                hold something droppable or of size 0 are always taken alone.
+        """
+        size_bytes, is_alone = 0, False
         while self._entries:
-            entry = self._entries.popleft()
-            if entry.gone:
-                self._gone -= 1
-                continue
-            entry.taken = True
-            self._taken.append(entry)
-            if entry.ends:
-                break
-        self.runs -= 1
+            entry = self._entries[0]
+            if not entry.gone:
+                size_bytes += entry.size_bytes
+                is_alone = is_alone or entry.droppable or not entry.size_bytes
+                is_next_run = bool(self._taken) and self._taken[-1].ends
+                if is_next_run and (self._taken_runs == self.runs or is_alone or size_bytes > gather_bytes):
+                    break
+                entry.taken = True
+                self._taken.append(entry)
+                self._taken_runs += entry.ends
+            self._gone -= entry.gone
+            self._entries.popleft()
+        self.runs -= self._taken_runs
         return [entry.item for entry in self._taken]
 
     def done(self) -> None:
         """The run that was taken leaves the queue."""
         for entry in self._taken:
             self._forget(entry)
-        self._taken = []
+        self._taken, self._taken_runs = [], 0
         for queue in (self._droppable, self._others):
             while queue and queue[0].gone:
                 queue.popleft()
@@ -127,15 +138,15 @@ class BoundedQueue(Generic[T]):
         for entry in self._taken:
             entry.taken = False
         self._entries.extendleft(reversed(self._taken))
-        self._taken = []
-        self.runs += 1
+        self.runs += self._taken_runs
+        self._taken, self._taken_runs = [], 0
 
     def clear(self) -> list[T]:
         """Empties the queue, and returns what it held, the run that was taken included."""
         left = [entry.item for entry in (*self._taken, *self._entries) if not entry.gone]
         for queue in (self._entries, self._droppable, self._others):
             queue.clear()
-        self._taken, self._run_is_open = [], False
+        self._taken, self._taken_runs, self._run_is_open = [], 0, False
         self.size_bytes = self._droppable_bytes = self._gone = self.runs = 0
         return left
 

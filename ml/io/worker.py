@@ -54,6 +54,7 @@ class Worker(Generic[T]):
             called again if nothing was submitted, or ``None``.
         finish: Called last, on the thread, after everything was handled or given up.
         linger_s: How long a first item waits for others.
+        gather_bytes: Runs that wait are handled as one, up to this size; see ``BoundedQueue.take``.
     """
 
     def __init__(
@@ -65,9 +66,11 @@ class Worker(Generic[T]):
         idle: Callable[[], float | None] | None = None,
         finish: Callable[[], None] | None = None,
         linger_s: float = LINGER_S,
+        gather_bytes: int = 0,
     ) -> None:
         self.name, self.max_bytes = name, max_bytes
         self._handle, self._idle, self._finish, self._linger_s = handle, idle, finish, linger_s
+        self._gather_bytes = gather_bytes
         self._process = os.getpid()
         self._inert = False
         self._warned = False
@@ -246,7 +249,7 @@ class Worker(Generic[T]):
                 run: list[T] = []
                 if self._queue.runs and self._is_time():
                     with self._changing():
-                        run = self._queue.take()
+                        run = self._queue.take(self._gather_bytes)
             if run:
                 delay_s = self._call(partial(self._handle, run))
                 with self._lock:

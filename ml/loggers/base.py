@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from omegaconf import DictConfig
 
@@ -89,7 +89,11 @@ class BaseLogger(BaseObject[ConfigT], Generic[ConfigT], ABC):
     Attributes:
         log_directory: Where this backend keeps its files, ``<run>/<id>``.
         kinds: The kinds of value that it takes; by default those whose method it overrides.
+        gathers: Whether one ``write`` may commit what several steps handed over, when they wait anyway. One
+            system call then serves them all. For files of records, where it makes no difference to a reader.
     """
+
+    gathers: ClassVar[bool] = False
 
     context: RunContext
     log_directory: Path

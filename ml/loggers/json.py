@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -46,16 +46,20 @@ class JsonLoggerConfig(BaseLoggerConfig):
 class JsonLogger(BaseLogger[JsonLoggerConfig]):
     """Appends scalars and strings to ``json/log.jsonl``; media are files in ``json/media``."""
 
+    gathers = True
+
     def initialize(self, context: RunContext) -> None:
         super().initialize(context)
         path = self.log_directory / "log.jsonl"
         set_torn_tail_aside(path)
         self._file = AppendFile(path)
-        self._lines: dict[State, dict[str, Json]] = {}
+        self._lines: list[dict[str, Json]] = []
+        self._line_of: dict[State, dict[str, Json]] = {}
         self._media: list[tuple[Path, bytes]] = []
 
     def log_scalar(self, key: str, value: Callable[[], int | float], state: State, namespace: str) -> None:
-        self._section("scalars", state)[series_path(namespace, key)] = strict(value())
+        path = series_path(namespace, key)
+        self._section("scalars", state, path)[path] = strict(value())
 
     def log_string(self, key: str, value: Callable[[], str], state: State, namespace: str) -> None:
         self._section("strings", state).setdefault(series_path(namespace, key), []).append(value())  # type: ignore[union-attr]
@@ -68,24 +72,25 @@ class JsonLogger(BaseLogger[JsonLoggerConfig]):
             data = value.encoded(form)
             digest = hashlib.sha256(data).hexdigest()
             folder = Path("media", value.kind.name, safe_segment(namespace), safe_segment(key))
-            path = folder / f"{state.phase}-{state.num_steps:08d}-{digest[:12]}.{form}"
-            self._media.append((self.log_directory / path, data))
-            entry = {"path": path.as_posix(), "shape": list(value.array().shape), "sha256": digest}
+            file = folder / f"{state.phase}-{state.num_steps:08d}-{digest[:12]}.{form}"
+            self._media.append((self.log_directory / file, data))
+            entry = {"path": file.as_posix(), "shape": list(value.array().shape), "sha256": digest}
             if value.sample_rate is not None:
                 entry["sample_rate"] = value.sample_rate
             if value.fps:
                 entry["fps"] = value.fps
-        self._section(value.kind.section, state)[series_path(namespace, key)] = entry
+        path = series_path(namespace, key)
+        self._section(value.kind.section, state, path)[path] = entry
 
     log_image = log_audio = log_video = log_histogram = log_point_cloud = _log_media  # type: ignore[assignment]
 
     def write(self, state: State) -> None:
-        lines, self._lines = self._lines, {}
+        lines, self._lines, self._line_of = self._lines, [], {}
         media, self._media = self._media, []
         for path, data in media:  # first: a line never names a file that is not there
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, data)
-        self._file.append(b"".join(map(_encoded, lines.values())))
+        self._file.append(b"".join(map(_encoded, lines)))
 
     def flush(self) -> None:
         self._file.sync()
@@ -96,10 +101,12 @@ class JsonLogger(BaseLogger[JsonLoggerConfig]):
     def close(self) -> None:
         self._file.close()
 
-    def _section(self, name: str, state: State) -> dict[str, Json]:
-        line = self._lines.get(state)
-        if line is None:
-            line = self._lines[state] = {
+    def _section(self, name: str, state: State, path: str | None = None) -> dict[str, Json]:
+        """Returns where a line of ``state`` keeps values of a kind; one that has no value of ``path`` yet."""
+        line = self._line_of.get(state)
+        section = None if line is None else line.get(name)
+        if line is None or (section is not None and path in cast(dict[str, Json], section)):
+            line = self._line_of[state] = {
                 "attempt": self.context.attempt,
                 "phase": state.phase,
                 "step": state.num_steps,
@@ -108,11 +115,11 @@ class JsonLogger(BaseLogger[JsonLoggerConfig]):
                 "elapsed_s": round(state.elapsed_time_s, 6),
                 "time": (_EPOCH + timedelta(seconds=state.time_s)).isoformat(timespec="microseconds")[:-6] + "Z",
             }
-        section = line.get(name)
+            self._lines.append(line)
+            section = None
         if section is None:
             section = line[name] = {}
-        assert isinstance(section, dict)
-        return section
+        return cast(dict[str, Json], section)
 
 
 def strict(number: float) -> Json:

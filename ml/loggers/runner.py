@@ -15,6 +15,9 @@ from ml.loggers.values import Batch, Lazy, Plain, Row, series_path
 
 SYNC_EVERY_S = 30.0
 CHECK_DISK_EVERY_S = 5.0
+GATHER_BYTES = 2**16
+"""Hand-overs that are written as one: 500 scalars, about a millisecond of work."""
+
 _RETRY_FIRST_S, _RETRY_LAST_S, _RETRY_FULL_S = 1.0, 60.0, 2.0
 _ROWS_BETWEEN_BREATHS = 128
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -83,6 +86,7 @@ class Runner:
             max_bytes=self.max_bytes,
             idle=self.idle,
             finish=self.finish,
+            gather_bytes=GATHER_BYTES if self._backend.gathers else 0,
         )
         self._breathe = worker.breathe
         return worker

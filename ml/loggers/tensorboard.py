@@ -109,6 +109,8 @@ class TensorBoardLogger(BaseLogger[TensorBoardLoggerConfig]):
     Hyperparameters are the settings that are numbers, truth values or texts.
     """
 
+    gathers = True
+
     def initialize(self, context: RunContext) -> None:
         """Makes the directory.
 
@@ -143,16 +145,16 @@ class TensorBoardLogger(BaseLogger[TensorBoardLoggerConfig]):
     def log_scalar(self, key: str, value: Callable[[], int | float], state: State, namespace: str) -> None:
         """Takes a number; it is written as float32."""
         number = value()
-        scalars = self._scalars
-        if scalars is None or (state is not scalars.state and state != scalars.state):
-            scalars = self._scalars = _Scalars(state, {})
-            self._logged.scalars.append(scalars)
-            self._note_first_step(state)
         known = self._heads.get((namespace, key))
         if known is None:
             tag = tag_name(namespace, key)
             known = self._heads[namespace, key] = (tag, scalar_head(tag))
         tag, head = known
+        scalars = self._scalars
+        if scalars is None or (state is not scalars.state and state != scalars.state) or tag in scalars.values:
+            scalars = self._scalars = _Scalars(state, {})
+            self._logged.scalars.append(scalars)
+            self._note_first_step(state)
         try:
             scalars.values[tag] = head + _pack_float(number)
         except (OverflowError, struct.error):  # the latter for an integer that no float holds
