@@ -69,11 +69,13 @@ class BoundedQueue(Generic[T]):
             What was dropped, oldest first. Only ``item``, if room for it could not be made.
         """
         entry = _Entry(item, size_bytes, droppable and not (ends and self._run_is_open), ends)
-        if size_bytes and self._firm_bytes(entry.droppable) + size_bytes > self.max_bytes:
-            if ends:
-                self._end_run()
-            return [item]
-        dropped = self.shrink(self.max_bytes - size_bytes, only_droppable=entry.droppable) if size_bytes else []
+        dropped: list[T] = []
+        if size_bytes and self.size_bytes + size_bytes > self.max_bytes:
+            if self._firm_bytes(entry.droppable) + size_bytes > self.max_bytes:
+                if ends:
+                    self._end_run()
+                return [item]
+            dropped = self.shrink(self.max_bytes - size_bytes, only_droppable=entry.droppable)
         self._run_is_open = not ends
         self.runs += ends
         self._entries.append(entry)

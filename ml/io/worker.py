@@ -215,19 +215,28 @@ class Worker(Generic[T]):
         same thread; what it brings is left to the change that is under way.
         """
         while self._arrived and not self._is_changing:
-            with self._changing():
-                pass
+            try:  # as _changing has it, without a generator: it happens at every hand-over
+                self._is_changing = True
+                self._queue_arrived()
+            finally:
+                self._end_change()
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
         self._is_changing = True
         try:
             yield
-            while self._arrived:
-                item, size_bytes, droppable, ends = self._arrived.popleft()
-                self._dropped += self._queue.add(item, size_bytes, droppable=droppable, ends=ends)
+            self._queue_arrived()
         finally:
-            self._is_changing = False
+            self._end_change()
+
+    def _queue_arrived(self) -> None:
+        while self._arrived:
+            item, size_bytes, droppable, ends = self._arrived.popleft()
+            self._dropped += self._queue.add(item, size_bytes, droppable=droppable, ends=ends)
+
+    def _end_change(self) -> None:
+        self._is_changing = False
         if self._is_asleep and self._queue.runs:
             if self._queue.runs == 1:
                 self._wake_s = time.monotonic() + self._linger_s
