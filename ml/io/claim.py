@@ -6,7 +6,9 @@ also on several machines, exactly one makes ``attempts``, or an attempt's number
 
 import errno
 import logging
+import os
 import re
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,6 +17,8 @@ from itertools import count
 from pathlib import Path
 
 from ml.core.errors import ConfigError, WriteError
+from ml.io.fileops import OPS
+from ml.io.files import make_directories
 from ml.io.runrecord import attempts_of, read_record
 
 DIRECTORY_VARIABLE = "ML_RUN_DIR"
@@ -83,6 +87,7 @@ def _make_or_join(
         if path is None or not _holds_run(path):
             where = "" if path is None else f" in {path}"
             raise ConfigError(f"There is no run to resume{where}. Name a directory that has attempts/ in it.")
+        _refuse_if_anybodys(path)
         return path
     joined = _run_of_restarted_job(_candidates(path, root, exactly=exactly), environ, is_named=path is not None)
     if joined is not None:
@@ -138,10 +143,11 @@ def _make_run(path: Path) -> Path:
         made = path if number == 1 else path.with_name(f"{path.name}-{number}")
         try:
             if number == 1:
-                made.mkdir(parents=True, exist_ok=True)
+                make_directories(made)
+                _refuse_if_anybodys(made)
             else:
-                made.mkdir()  # one that is there, but was not asked for, is somebody's
-            (made / "attempts").mkdir()
+                _make_new(made)  # one that is there, but was not asked for, is somebody's
+            _make_new(made / "attempts")
         except FileExistsError:
             if number == 1 and not _holds_run(made):
                 raise  # a file is in the way
@@ -155,17 +161,36 @@ def _make_run(path: Path) -> Path:
 def _make_attempt(run: Path) -> int:
     for number in count(max(attempts_of(run), default=0) + 1):
         with suppress(FileExistsError):
-            (run / "attempts" / str(number)).mkdir()
+            _make_new(run / "attempts" / str(number))
             return number
     raise AssertionError("numbers do not end")
+
+
+def _make_new(path: Path) -> None:
+    """Makes a directory that nobody else can have made, its name on the disk."""
+    OPS.make_directory(path)
+    OPS.sync_directory(path.parent)
+
+
+def _refuse_if_anybodys(run: Path) -> None:
+    """Raises where somebody else's directory is open to all: what a run trusts to be its own could be swapped there."""
+    status = run.stat()
+    if status.st_uid != os.geteuid() and status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+        raise ConfigError(
+            f"{run} belongs to user {status.st_uid} and everybody may replace files in it. Name a directory inside "
+            "it, or take the permission to write away from others."
+        )
 
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        message = f"Cannot make the run directory {path}: {error.strerror or error}."
-        if error.errno in _WRONG_PLACE:
-            raise ConfigError(f"{message} Name another directory.") from error
-        raise WriteError(message) from error
+    except (OSError, WriteError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(cause, OSError):
+            raise
+        message = f"Cannot make the run directory {path}: {cause.strerror or cause}."
+        if cause.errno in _WRONG_PLACE:
+            raise ConfigError(f"{message} Name another directory.") from cause
+        raise WriteError(message) from cause

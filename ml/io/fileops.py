@@ -5,6 +5,9 @@ import os
 import sys
 from pathlib import Path
 
+from ml.io.mounts import is_remote
+
+_STDERR = 2
 _NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 
 
@@ -15,12 +18,29 @@ class FileOps:
     """
 
     def open(self, path: Path, flags: int, mode: int) -> int:
-        """Returns a new descriptor; ``mode`` loses the bits of the umask."""
-        return os.open(path, flags, mode)
+        """Returns a new descriptor, above those of the standard streams; ``mode`` loses the bits of the umask."""
+        descriptor = os.open(path, flags, mode)
+        if descriptor > _STDERR:
+            return descriptor
+        import fcntl
+
+        try:  # somebody closed a standard stream: what is printed would go to this file
+            return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _STDERR + 1)
+        finally:
+            os.close(descriptor)
 
     def size(self, descriptor: int) -> int:
         """Returns the file's size in bytes."""
         return os.fstat(descriptor).st_size
+
+    def identity(self, file: int | Path) -> tuple[int, int]:
+        """Returns what tells an open file, or the one a path names, from every other one."""
+        status = os.fstat(file) if isinstance(file, int) else os.lstat(file)
+        return status.st_dev, status.st_ino
+
+    def is_remote(self, path: Path) -> bool:
+        """Whether a write to the file may report the failure of an earlier one, which the next sync then does not."""
+        return is_remote(path)
 
     def read(self, descriptor: int, size_bytes: int, offset: int) -> bytes:
         """Returns up to ``size_bytes`` from ``offset``; empty at the end."""
@@ -29,6 +49,11 @@ class FileOps:
     def write(self, descriptor: int, data: memoryview) -> int:
         """Returns how many bytes the kernel took, perhaps fewer than given."""
         return os.write(descriptor, data)
+
+    def begin_sync(self, descriptor: int) -> None:
+        """Has the disk begin with the file's content, where that is known how; waits for nothing."""
+        if sys.platform == "linux":
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def sync(self, descriptor: int) -> None:
         """Returns when the file's content is on the disk."""
@@ -57,6 +82,14 @@ class FileOps:
     def unlink(self, path: Path) -> None:
         """Removes a file."""
         os.unlink(path)
+
+    def make_directory(self, path: Path) -> None:
+        """Makes one directory; its parent must exist."""
+        os.mkdir(path)
+
+    def remove_directory(self, path: Path) -> None:
+        """Removes an empty directory."""
+        os.rmdir(path)
 
     def sync_directory(self, directory: Path) -> None:
         """Returns when the directory's entries are on the disk, as far as its file system can tell."""

@@ -1,26 +1,28 @@
 """Files that a crash, a full disk or a fork cannot spoil.
 
-Everything of a run that lies on disk is written through here: appended whole
-(``AppendFile``), replaced whole (``write_atomically``), or moved aside whole when
-a crash tore it (``set_torn_tail_aside``). Nothing is buffered in this process, so
-what was appended survives a SIGKILL, and a forked child flushes nothing twice.
+Everything of a run that lies on disk is appended whole (``AppendFile``), or replaced
+whole (``ml.io.atomic``), in directories whose names are on the disk as well
+(``make_directories``). Nothing is buffered in this process, so what was appended
+survives a SIGKILL, and a forked child flushes nothing twice.
 """
 
 import errno
 import hashlib
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 from ml.core.errors import ClosedError, WriteError
 from ml.io.fileops import OPS, FileOps
 
-_BLOCK_BYTES = 1 << 20
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+"""Flags that open a file to write to it, made if need be; never one behind a symbolic link."""
+
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 _MAX_SEGMENT_BYTES = 120
 _HASH_DIGITS = 32
 
@@ -45,14 +47,18 @@ class AppendFile:
     def __init__(self, path: str | Path, *, exclusive: bool = False, mode: int = 0o666, ops: FileOps = OPS) -> None:
         self.path = Path(path)
         self._ops, self._pid = ops, os.getpid()
+        self._identity: tuple[int, int] | None = None
         self._torn = False  # bytes past the last whole record may lie in the file
         self._sync_error: OSError | None = None
-        flags = _CREATE | os.O_APPEND | (os.O_EXCL if exclusive else 0)
-        with _explained("open", self.path):
+        flags = CREATE | os.O_APPEND | (os.O_EXCL if exclusive else 0)
+        with explained("open", self.path):
             descriptor = ops.open(self.path, flags, mode)
             try:
                 self._size_bytes = ops.size(descriptor)
                 ops.sync_directory(self.path.parent)
+                identity = ops.identity(descriptor)
+                if identity == ops.identity(self.path):  # some network file systems number a file anew at every look
+                    self._identity = identity
             except BaseException:
                 with suppress(OSError):
                     ops.close(descriptor)
@@ -61,11 +67,42 @@ class AppendFile:
                         ops.unlink(self.path)
                 raise
         self._descriptor: int | None = descriptor
+        self._is_new = exclusive or self._size_bytes == 0
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it held nothing when it was opened."""
+        return self._is_new
 
     @property
     def size_bytes(self) -> int:
         """Bytes up to the end of the last whole record."""
         return self._size_bytes
+
+    @property
+    def whereabouts(self) -> Literal["in place", "gone", "replaced"]:
+        """Whether the path still names this file, no file, or another one."""
+        try:
+            identity = self._ops.identity(self.path)
+        except OSError as error:  # of anything else a write says more
+            return "gone" if error.errno in _GONE else "in place"
+        return "in place" if self._identity in (None, identity) else "replaced"
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a failed append may mean that an earlier one was lost: so it is on network file systems."""
+        try:
+            return self._ops.is_remote(self.path)
+        except OSError:
+            return True
+
+    def check_open(self) -> None:
+        """Returns when the file can be written to by this process.
+
+        Raises:
+            ClosedError: The file is closed, or belongs to another process.
+        """
+        self._open_descriptor()
 
     def append(self, data: bytes) -> None:
         """Hands all of ``data`` to the kernel, or leaves the file as it was.
@@ -75,11 +112,11 @@ class AppendFile:
             ClosedError: The file is closed, or belongs to another process.
         """
         descriptor = self._open_descriptor()
-        with _explained("append to", self.path):
+        with explained("append to", self.path):
             if self._torn:
                 self._cut_back(descriptor)
             try:
-                _write_all(self._ops, descriptor, data)
+                write_whole(self._ops, descriptor, data)
             except BaseException:
                 self._torn = True
                 with suppress(OSError):  # the next append tries again before it writes
@@ -98,7 +135,7 @@ class AppendFile:
             ClosedError: The file is closed, or belongs to another process.
         """
         descriptor = self._open_descriptor()
-        with _explained("sync", self.path):
+        with explained("sync", self.path):
             if self._sync_error is not None:
                 raise OSError(self._sync_error.errno, f"{self._sync_error.strerror}, at an earlier sync")
             try:
@@ -118,13 +155,33 @@ class AppendFile:
         try:
             if os.getpid() == self._pid:
                 if self._torn:
-                    with _explained("cut", self.path):
+                    with explained("cut", self.path):
                         self._cut_back(self._descriptor)
                 self.sync()
         finally:
             descriptor, self._descriptor = self._descriptor, None
-            with _explained("close", self.path):
+            with explained("close", self.path):
                 self._ops.close(descriptor)
+
+    def abandon(self) -> None:
+        """Closes the file, and promises nothing about what was appended since the last sync; again does nothing."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            if self._torn and os.getpid() == self._pid:
+                with suppress(OSError):  # else the next attempt sets it aside
+                    self._cut_back(descriptor)
+            with suppress(OSError):
+                self._ops.close(descriptor)
+
+    def discard(self) -> None:
+        """Closes and removes a file that holds nothing but what its writer still has.
+
+        Raises:
+            WriteError: It is closed, but still there.
+        """
+        self.abandon()
+        with explained("remove", self.path):
+            self._ops.unlink(self.path)
 
     def __enter__(self) -> "AppendFile":
         return self
@@ -148,66 +205,45 @@ class AppendFile:
         self._torn = False
 
 
-def write_atomically(path: str | Path, data: bytes, *, mode: int = 0o666, ops: FileOps = OPS) -> None:
-    """Replaces a file's content, on the disk when this returns; a crash leaves the old or the new one whole.
-
-    Args:
-        path: The file; need not exist, its directory must.
-        data: The whole new content.
-        mode: Permission bits, less the umask.
-        ops: The calls to the operating system.
+def cut(path: Path, size_bytes: int, *, ops: FileOps = OPS) -> None:
+    """Cuts a file that nobody writes to down to its first ``size_bytes``, on the disk when this returns.
 
     Raises:
-        WriteError: The old content is still there, or the new one is but may not survive a power cut.
+        WriteError: It may be as long as it was.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # the name alone may be as long as names can be
-    with _explained("write", path):
+    with explained("cut", path):
+        descriptor = ops.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0)
         try:
-            _create(ops, temporary, data, mode)
-            ops.rename(temporary, path)
-        except BaseException:
-            with suppress(OSError):
-                ops.unlink(temporary)
-            raise
-        ops.sync_directory(path.parent)
-
-
-def set_torn_tail_aside(path: str | Path, *, ops: FileOps = OPS) -> Path | None:
-    """Moves what follows the last newline of a file into a file beside it.
-
-    A crash can leave half a line, or the zeros of a block that was never written,
-    at the end of a file of lines; the next line appended would be lost with it.
-    The tail is on the disk in its new place before it is cut off here, so no byte
-    is lost whenever this is killed.
-
-    Args:
-        path: The file; it need not exist. Nothing may be writing to it.
-        ops: The calls to the operating system.
-
-    Returns:
-        ``<path>.torn-<n>`` with the first free n from 1, or ``None`` if there was no tail.
-
-    Raises:
-        WriteError: The tail is still where it was, or is in both places.
-    """
-    path = Path(path)
-    with _explained("repair", path):
-        try:
-            descriptor = ops.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0)
-        except FileNotFoundError:
-            return None
-        try:
-            size_bytes = ops.size(descriptor)
-            end = _end_of_last_line(ops, descriptor, size_bytes)
-            if end == size_bytes:
-                return None
-            aside = _copy_aside(ops, path, descriptor, end)
-            ops.truncate(descriptor, end)
-            ops.sync(descriptor)
-            return aside
+            if ops.size(descriptor) > size_bytes:
+                ops.truncate(descriptor, size_bytes)
+                ops.sync(descriptor)
         finally:
             ops.close(descriptor)
+
+
+def make_directories(path: Path, *, ops: FileOps = OPS) -> None:
+    """Makes a directory and those above it that are missing, and has their names on the disk when it returns.
+
+    Raises:
+        WriteError: It is not there, or its name may not survive a power cut; then this can be called again.
+    """
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for directory in reversed(missing):
+        with explained("make", directory):
+            try:
+                ops.make_directory(directory)
+            except FileExistsError:
+                if not directory.is_dir():
+                    raise
+            try:
+                ops.sync_directory(directory.parent)
+            except BaseException:
+                with suppress(OSError):  # what is in it by now stays; else the next call syncs its name again
+                    ops.remove_directory(directory)
+                raise
 
 
 def safe_segment(name: str) -> str:
@@ -233,14 +269,20 @@ def safe_segment(name: str) -> str:
 
 
 @contextmanager
-def _explained(action: str, path: Path) -> Iterator[None]:
+def explained(action: str, path: Path) -> Iterator[None]:
+    """Turns an ``OSError`` into a ``WriteError`` that says what was done to which file."""
     try:
         yield
     except OSError as error:
         raise WriteError(f"Cannot {action} {path}: {error.strerror or error}.") from error
 
 
-def _write_all(ops: FileOps, descriptor: int, data: bytes | memoryview) -> None:
+def write_whole(ops: FileOps, descriptor: int, data: bytes | memoryview) -> None:
+    """Writes all of ``data``, however many calls that takes.
+
+    Raises:
+        OSError: A part of it may have been written.
+    """
     rest = memoryview(data)
     while rest:
         try:
@@ -250,51 +292,3 @@ def _write_all(ops: FileOps, descriptor: int, data: bytes | memoryview) -> None:
         if count == 0:  # or a full device could keep this loop for ever
             raise OSError(errno.EIO, "The kernel took no byte")
         rest = rest[count:]
-
-
-def _create(ops: FileOps, path: Path, data: bytes, mode: int) -> None:
-    descriptor = ops.open(path, _CREATE | os.O_EXCL, mode)
-    try:
-        _write_all(ops, descriptor, data)
-        ops.sync(descriptor)
-    finally:
-        ops.close(descriptor)
-
-
-def _end_of_last_line(ops: FileOps, descriptor: int, size_bytes: int) -> int:
-    stop = size_bytes
-    while stop:
-        start = max(0, stop - _BLOCK_BYTES)
-        newline = ops.read(descriptor, stop - start, start).rfind(b"\n")
-        if newline >= 0:
-            return start + newline + 1
-        stop = start
-    return 0
-
-
-def _copy_aside(ops: FileOps, path: Path, source: int, offset: int) -> Path:
-    aside, target = _open_aside(ops, path)
-    try:
-        try:
-            while block := ops.read(source, _BLOCK_BYTES, offset):
-                _write_all(ops, target, block)
-                offset += len(block)
-            ops.sync(target)
-        finally:
-            ops.close(target)
-        ops.sync_directory(path.parent)
-    except BaseException:
-        with suppress(OSError):
-            ops.unlink(aside)
-        raise
-    return aside
-
-
-def _open_aside(ops: FileOps, path: Path) -> tuple[Path, int]:
-    number = 1
-    while True:
-        aside = path.with_name(f"{path.name}.torn-{number}")
-        try:
-            return aside, ops.open(aside, _CREATE | os.O_EXCL, 0o600)
-        except FileExistsError:
-            number += 1

@@ -16,7 +16,8 @@ import os
 import re
 import secrets
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import google_crc32c
@@ -24,7 +25,11 @@ import google_crc32c
 from ml.core.errors import WriteError
 from ml.core.run import RunContext
 from ml.core.state import State
-from ml.io.files import AppendFile
+from ml.io.durable import DurableFile, Opening
+from ml.io.files import AppendFile, cut, make_directories
+
+MAX_FILE_BYTES = 64 * 2**20
+"""Where an event file goes on in another one: what a damaged record can cost at most."""
 
 _MASK_DELTA = 0xA282EAD8
 _pack_uint64 = struct.Struct("<Q").pack
@@ -39,7 +44,7 @@ _SUMMARY_VALUE, _VALUE_TAG, _VALUE_SIMPLE_VALUE = b"\x0a", b"\x0a", b"\x15"
 def record(event: bytes) -> bytes:
     """Returns ``event`` framed by its length and its checksums."""
     length = _pack_uint64(len(event))
-    return b"".join((length, _masked_crc(length), event, _masked_crc(event)))
+    return b"".join((length, masked_crc(length), event, masked_crc(event)))
 
 
 def scalar_head(tag: str) -> bytes:
@@ -66,30 +71,48 @@ def scalars_event(state: State, values: Iterable[bytes]) -> bytes:
 
 
 class EventFile:
-    """One event file of this attempt. It is made when the first records are appended, and never one of another.
+    """The event file of one TensorBoard run in this attempt; it is made when the first records are appended.
+
+    As a rule it is one file. It goes on in another one when it is large, so that a
+    damaged record, after which TensorBoard reads no more of a file, costs a bounded
+    part of the run; and when it cannot be trusted any more, after a failed sync or
+    because it was removed. Then what may have been lost is written again, to a file
+    that begins by telling TensorBoard at which step; and the file before, which is
+    ours, is cut back to what it had on the disk, so that nothing is there twice.
 
     Args:
         directory: Where it goes; made if it is missing.
         context: Names the attempt and the rank; its wall clock names the time.
-        opening: Records that the file begins with.
+        opening: Given a step, returns the records that a file begins with whose values begin there.
+        first_step: Where the values of the first file begin.
     """
 
-    def __init__(self, directory: Path, context: RunContext, opening: Sequence[bytes]) -> None:
-        self._directory, self._context = directory, context
-        self._opening = b"".join(opening)
-        self._file: AppendFile | None = None
+    def __init__(self, directory: Path, context: RunContext, opening: Callable[[int], bytes], first_step: int) -> None:
+        self._directory, self._context, self._opening = directory, context, opening
+        self._file: DurableFile | None = None
+        self._last_synced_step = first_step - 1  # of what is on the disk for sure
+        self._last_step = first_step - 1
+        self._first_unsynced_step = first_step
+        self._distrusted: Opening | None = None
 
-    def append(self, records: Iterable[bytes]) -> None:
-        """Appends all of ``records`` in one piece, or raises and has appended none.
+    def append(self, records: Sequence[tuple[int, bytes]]) -> None:
+        """Appends all of ``records``, each with its step, in one piece; or raises and has appended none.
 
         Raises:
             OSError, WriteError: Nothing was written; it can be tried again.
         """
         if self._file is None:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            self._file = AppendFile(self._directory / file_name(self._directory, self._context), exclusive=True)
-        self._file.append(b"".join((self._opening, *records)))
-        self._opening = b""
+            self._file = DurableFile(self._open_next)
+        if self._file.size_bytes >= MAX_FILE_BYTES:
+            self._file.rotate()
+        data = b"".join(framed for _, framed in records)
+        self._file.append(data)
+        steps = [step for step, _ in records]
+        if self._file.unsynced_bytes == len(data):  # what was before has been synced
+            self._last_synced_step, self._first_unsynced_step = self._last_step, min(steps)
+        self._first_unsynced_step = min(self._first_unsynced_step, *steps)
+        self._last_step = max(self._last_step, *steps)
+        self._cut_distrusted()
 
     def sync(self) -> None:
         """Returns when everything appended is durable.
@@ -99,6 +122,7 @@ class EventFile:
         """
         if self._file is not None:
             self._file.sync()
+            self._cut_distrusted()
 
     def close(self) -> None:
         """Makes everything appended durable, and closes the file.
@@ -108,6 +132,37 @@ class EventFile:
         """
         if self._file is not None:
             self._file.close()
+            self._cut_distrusted()
+
+    def _open_next(self, opening: Opening) -> AppendFile:
+        make_directories(self._directory)
+        file = AppendFile(self._directory / file_name(self._directory, self._context), exclusive=True, mode=0o600)
+        try:
+            file.append(self._opening(self._first_step()))
+        except BaseException:
+            with suppress(WriteError):
+                file.discard()
+            raise
+        self._distrusted = opening if opening.previous is not None else None
+        return file
+
+    def _first_step(self) -> int:
+        """Returns the first step of a file that begins now, which drops what TensorBoard read of later ones before.
+
+        A step of which a part is on the disk is not dropped: what is written again of it is shown in its place.
+        """
+        if self._file is None:
+            return self._first_unsynced_step
+        if self._file.unsynced_bytes == 0:
+            return self._last_step + 1
+        return max(self._first_unsynced_step, self._last_synced_step + 1)
+
+    def _cut_distrusted(self) -> None:
+        """Cuts what is written again by now off the file before."""
+        opening, self._distrusted = self._distrusted, None
+        if opening is not None and opening.previous is not None:
+            with suppress(WriteError):  # TensorBoard drops most of it also by the step that the next file begins with
+                cut(opening.previous, opening.synced_bytes)
 
 
 class EventFiles:
@@ -123,8 +178,8 @@ class EventFiles:
         self._files.append(file)
         return file
 
-    def append(self, records: Iterable[tuple[EventFile, bytes]]) -> None:
-        """Appends all of ``records``, those of one file in one piece.
+    def append(self, records: Iterable[tuple[EventFile, int, bytes]]) -> None:
+        """Appends all of ``records``, each with its file and its step, those of one file in one piece.
 
         What one file took before another failed is remembered, so that the same
         records can be given again: nothing is written twice.
@@ -132,15 +187,15 @@ class EventFiles:
         Raises:
             OSError, WriteError: Not all was written; all of it can be given again.
         """
-        by_file: dict[EventFile, list[bytes]] = {}
-        for file, framed in records:
+        by_file: dict[EventFile, list[tuple[int, bytes]]] = {}
+        for file, step, framed in records:
             if not self._half_written or (file, framed) not in self._half_written:
-                by_file.setdefault(file, []).append(framed)
+                by_file.setdefault(file, []).append((step, framed))
         taken: list[tuple[EventFile, bytes]] = []
         try:
             for file, missing in by_file.items():
                 file.append(missing)
-                taken += [(file, framed) for framed in missing]
+                taken += [(file, framed) for _, framed in missing]
         except (OSError, WriteError):
             self._half_written.update(taken)
             raise
@@ -175,13 +230,14 @@ def file_name(directory: Path, context: RunContext) -> str:
     """Returns the name of a new event file: ``events.out.tfevents.<time>.<attempt>.<host>.<pid>.<rank>.<token>``.
 
     TensorBoard reads the files of a directory in the order of their names, so a
-    later attempt must have the later name, also on a machine whose clock is
-    behind: the time is never below one that is there already.
+    later file must have the later name, also on a machine whose clock is behind:
+    the time is never below one that is there already, and above those of this attempt.
     """
     now_s = int(context.wall_clock())
     for path in directory.glob("events.out.tfevents.*"):
-        time = path.name.split(".")[3]
-        now_s = max(now_s, int(time) if time.isdecimal() else 0)
+        time, attempt, *_ = [*path.name.split(".")[3:], ""]
+        if time.isdecimal():
+            now_s = max(now_s, int(time) + (attempt == f"{context.attempt:04d}"))
     host = re.sub(r"[^A-Za-z0-9_-]", "-", os.uname().nodename)[:64]
     return (
         f"events.out.tfevents.{now_s:010d}.{context.attempt:04d}.{host}.{os.getpid()}.{context.rank}"
@@ -189,7 +245,9 @@ def file_name(directory: Path, context: RunContext) -> str:
     )
 
 
-def _masked_crc(data: bytes) -> bytes:
+def masked_crc(data: bytes) -> bytes:
+    """Returns the checksum of ``data`` as these files have it: four bytes."""
+    """Returns the checksum of ``data`` as these files have it, four bytes."""
     crc: int = google_crc32c.value(data)
     return _pack_uint32(((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF)
 

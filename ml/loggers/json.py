@@ -1,7 +1,8 @@
 """Appends what was logged to ``log.jsonl``, one strict JSON object per state, and keeps media as files beside it.
 
 The file is only ever appended to, so a resumed run continues it and a crash
-costs at most the last line. Lines look like this::
+costs at most the last line. Where it cannot be trusted any more, after a failed
+sync, the log goes on in another file (see ``ml.io.segments``). Lines look like this::
 
     {"attempt": 1, "phase": "train", "step": 3, "epoch": 0, "samples": 192, "elapsed_s": 0.51,
      "time": "2026-01-02T03:04:05.678901Z", "scalars": {"task/loss": 0.25}, "strings": {"task/note": ["started"]},
@@ -24,7 +25,10 @@ import numpy as np
 from ml.core.registry import register_logger
 from ml.core.run import RunContext
 from ml.core.state import State
-from ml.io.files import AppendFile, safe_segment, set_torn_tail_aside, write_atomically
+from ml.io.atomic import write_all_atomically
+from ml.io.durable import DurableFile
+from ml.io.files import make_directories, safe_segment
+from ml.io.segments import open_log
 from ml.loggers.base import BaseLogger, BaseLoggerConfig, bytes_below
 from ml.loggers.values import Lazy, series_path
 
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
+_PRIVATE = 0o600
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(", ", ": ")).encode
 
@@ -50,9 +55,7 @@ class JsonLogger(BaseLogger[JsonLoggerConfig]):
 
     def initialize(self, context: RunContext) -> None:
         super().initialize(context)
-        path = self.log_directory / "log.jsonl"
-        set_torn_tail_aside(path)
-        self._file = AppendFile(path)
+        self._file = DurableFile(open_log(self.log_directory / "log.jsonl"))
         self._lines: list[dict[str, Json]] = []
         self._line_of: dict[State, dict[str, Json]] = {}
         self._media: list[tuple[Path, bytes]] = []
@@ -67,7 +70,7 @@ class JsonLogger(BaseLogger[JsonLoggerConfig]):
     def _log_media(self, key: str, value: Lazy, state: State, namespace: str) -> None:
         form = next(iter(value.kind.encoders), None)
         if form is None:
-            entry = _histogram(value.histogram())
+            entry = histogram_fields(value.histogram())
         else:
             data = value.encoded(form)
             digest = hashlib.sha256(data).hexdigest()
@@ -87,9 +90,9 @@ class JsonLogger(BaseLogger[JsonLoggerConfig]):
     def write(self, state: State) -> None:
         lines, self._lines, self._line_of = self._lines, [], {}
         media, self._media = self._media, []
-        for path, data in media:  # first: a line never names a file that is not there
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, data)
+        for folder in {path.parent for path, _ in media}:
+            make_directories(folder)
+        write_all_atomically(dict(media), mode=_PRIVATE)  # first: a line never names a file that is not there
         self._file.append(b"".join(map(_encoded, lines)))
 
     def flush(self) -> None:
@@ -129,7 +132,8 @@ def strict(number: float) -> Json:
     return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
 
 
-def _histogram(histogram: "Histogram") -> dict[str, Json]:
+def histogram_fields(histogram: "Histogram") -> dict[str, Json]:
+    """Returns a histogram as strict JSON has it."""
     return {
         name: field.tolist() if isinstance(field, np.ndarray) else strict(field)
         for name, field in histogram._asdict().items()

@@ -1,4 +1,4 @@
-"""Reads ``log.jsonl`` back: the values that count, of one kind.
+"""Reads ``log.jsonl``, and the files that it goes on in, back: the values that count, of one kind.
 
 A run that was resumed went over some steps twice. Of an earlier attempt, training
 values at or after the first training step of a later one are left out, and values
@@ -9,12 +9,13 @@ such pass. So a run has one curve.
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from ml.core.state import PHASES, Phase
+from ml.io.segments import whole_lines
 
 LOG_FILE = "json/log.jsonl"
 """Where a run has its log, unless its JSON backend has another id."""
@@ -74,7 +75,9 @@ def read_log(path: Path, section: str, key: str | None, read: Reader) -> list[Lo
     values: list[Logged] = []
     first_steps: dict[tuple[int, Phase], int] = {}
     damaged, first_damage = 0, ""
-    for number, line in enumerate(_whole_lines(path), start=1):
+    if not path.exists():
+        _log.warning("There is no %s: the run has no JSON backend, or has logged nothing yet.", path)
+    for number, line in enumerate(whole_lines(path), start=1):
         try:
             found = _parsed(line, section, key, read)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -86,9 +89,24 @@ def read_log(path: Path, section: str, key: str | None, read: Reader) -> list[Lo
         first_steps[place] = min(found.step, first_steps.get(place, found.step))
     if damaged:
         _log.warning("%d lines of %s cannot be read and are left out; the first is %s.", damaged, path, first_damage)
-    overtaken = _overtaken(first_steps)
+    overtaken = overtaken_from(first_steps)
     kept = [value for value in values if value.step < overtaken[value.attempt, value.phase]]
     return sorted(kept, key=lambda value: (value.step, value.attempt))
+
+
+def entry_of(line: bytes) -> dict[str, Any]:
+    """Returns a line of the log: strict JSON, with the state of a run.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError, RecursionError: It is something else.
+    """
+    entry: dict[str, Any] = json.loads(line, parse_constant=_refuse_constant)
+    attempt, phase, step, epoch = entry["attempt"], entry["phase"], entry["step"], entry["epoch"]
+    datetime.fromisoformat(entry["time"])
+    counts = (attempt, step, epoch)
+    if phase not in PHASES or not all(isinstance(count, int) and abs(count) < 2**63 for count in counts):
+        raise ValueError(f"no state of a run: {attempt=}, {phase=}, {step=}, {epoch=}")
+    return entry
 
 
 def last_of_a_step(values: Iterable[Logged]) -> list[Logged]:
@@ -132,28 +150,13 @@ class _Line(NamedTuple):
     values: list[Logged]
 
 
-def _whole_lines(path: Path) -> Iterator[bytes]:
-    """Yields lines; not a last one without its end, which is being written."""
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        _log.warning("There is no %s: the run has no JSON backend, or has logged nothing yet.", path)
-        return
-    with file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield line
-
-
 def _parsed(line: bytes, section: str, key: str | None, read: Reader) -> _Line:
-    entry = json.loads(line, parse_constant=_refuse_constant)
-    attempt, phase, step, epoch = entry["attempt"], entry["phase"], entry["step"], entry["epoch"]
-    time = datetime.fromisoformat(entry["time"])
-    if phase not in PHASES or not all(isinstance(number, int) for number in (attempt, step, epoch)):
-        raise ValueError(f"no state of a run: {attempt=}, {phase=}, {step=}, {epoch=}")
+    entry = entry_of(line)
+    attempt, phase, step = entry["attempt"], entry["phase"], entry["step"]
     logged = entry.get(section, {})
     if key is not None:
         logged = {key: logged[key]} if key in logged else {}
+    epoch, time = entry["epoch"], datetime.fromisoformat(entry["time"])
     values = [Logged(phase, step, epoch, name, value, time, attempt) for name in logged for value in read(logged[name])]
     return _Line(attempt, phase, step, values)
 
@@ -162,7 +165,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-def _overtaken(first_steps: Mapping[tuple[int, Phase], int]) -> dict[tuple[int, Phase], float]:
+def overtaken_from(first_steps: Mapping[tuple[int, Phase], int]) -> dict[tuple[int, Phase], float]:
     """Returns for each attempt and phase the first step that a later attempt went over again.
 
     Training overtakes every phase: a validation pass of weights that were thrown

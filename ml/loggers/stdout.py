@@ -18,7 +18,8 @@ from ml.core.errors import ConfigError
 from ml.core.registry import register_logger
 from ml.core.run import RunContext
 from ml.core.state import Phase, State
-from ml.io.files import AppendFile, set_torn_tail_aside
+from ml.io.durable import DurableFile
+from ml.io.segments import open_log
 from ml.loggers.base import BaseLogger, BaseLoggerConfig
 from ml.loggers.lines import Line, LineFormat
 from ml.loggers.terminal import open_output
@@ -76,11 +77,12 @@ class StdoutLogger(BaseLogger[StdoutLoggerConfig]):
         self._rows: list[_Row] = []
         total_steps = self.config.total_steps
         self._format = LineFormat(precision=self.config.precision, step_width=len(str(total_steps or 0)))
-        context.directory.mkdir(parents=True, exist_ok=True)
-        path = context.directory / f"{self.id}.log"
-        set_torn_tail_aside(path)
-        self._file = AppendFile(path)
-        self._output = open_output(sys.stdout, total_steps=total_steps, clock=context.clock, elsewhere=str(path))
+        # One rank has the terminal: of several at once nobody could read a line, let alone a progress bar.
+        rank = "" if context.is_primary else f"-rank-{context.rank}"
+        path = context.directory / f"{self.id}{rank}.log"
+        self._file = DurableFile(open_log(path))
+        output = getattr(sys, "stdout", None) if context.is_primary else None  # some programs delete it
+        self._output = open_output(output, total_steps=total_steps, clock=context.clock, elsewhere=str(path))
 
     def default_write_every_n_seconds(self, state: State) -> float:
         """Seconds between two writes in training if nothing is configured: 1, and 10 once the run is a minute old."""

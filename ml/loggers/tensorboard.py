@@ -131,7 +131,7 @@ class TensorBoardLogger(BaseLogger[TensorBoardLoggerConfig]):
         self._first_steps: dict[Phase, int] = {}
         self._runs: dict[Phase, _PhaseRun] = {}
         self._files = EventFiles()
-        self._configuration: list[tuple[EventFile, bytes]] = []
+        self._configuration: list[tuple[EventFile, int, bytes]] = []
         self._warned: set[str] = set()
 
     def log_config(self, config: DictConfig) -> None:
@@ -140,7 +140,7 @@ class TensorBoardLogger(BaseLogger[TensorBoardLoggerConfig]):
 
         now_s, step = self.context.wall_clock(), self.context.attempt
         event = events.event(now_s, step, events.configuration(config, now_s, self.config.hparams_exclude))
-        self._configuration = [(self._new_file(self.log_directory, step), record(event))]
+        self._configuration = [(self._new_file(self.log_directory, step), step, record(event))]
 
     def log_scalar(self, key: str, value: Callable[[], int | float], state: State, namespace: str) -> None:
         """Takes a number; it is written as float32."""
@@ -210,7 +210,7 @@ class TensorBoardLogger(BaseLogger[TensorBoardLoggerConfig]):
         self._scalars = None
         written = self._encoded(logged)
         self._write_configuration()
-        self._files.append((line.run.file, line.record) for line in written)
+        self._files.append((line.run.file, line.step, line.record) for line in written)
         for run, step, tags, _ in written:
             behind = run.tags.advance(tags, step)
             if behind is not None:
@@ -295,8 +295,10 @@ class TensorBoardLogger(BaseLogger[TensorBoardLoggerConfig]):
     def _new_file(self, directory: Path, first_step: int) -> EventFile:
         from ml.loggers import tensorboard_events as events
 
-        opening = events.opening(self.context.wall_clock(), first_step)
-        return self._files.add(EventFile(directory, self.context, [record(event) for event in opening]))
+        def opening(step: int) -> bytes:
+            return b"".join(record(event) for event in events.opening(self.context.wall_clock(), step))
+
+        return self._files.add(EventFile(directory, self.context, opening, first_step))
 
     def _write_configuration(self) -> None:
         if self._configuration:

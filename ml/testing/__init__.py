@@ -7,8 +7,9 @@ from contextlib import suppress
 
 from ml.testing.disk import FaultyDisk
 from ml.testing.fakes import BlockingLogger, FailingLogger, FakeClock, Gate, RaisingLogger
+from ml.testing.power import PowerCut
 
-__all__ = ["BlockingLogger", "FailingLogger", "FakeClock", "FaultyDisk", "Gate", "RaisingLogger"]
+__all__ = ["BlockingLogger", "FailingLogger", "FakeClock", "FaultyDisk", "Gate", "PowerCut", "RaisingLogger"]
 
 with suppress(ImportError):
     import pytest

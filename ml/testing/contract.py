@@ -353,7 +353,7 @@ class LoggerContract:
         for call in count(1):
             # The first failure leaves several states, of two phases, to the write in which the other one comes.
             failing = {1, call}
-            disk = FaultyDisk(failing)
+            disk = FaultyDisk(failing, calls=("open", "write", "rename", "make_directory"))  # where a full one refuses
             self._assert_each_once(backend, make(backend), tmp_path / str(call), disk)
             if disk.failures < len(failing):
                 break

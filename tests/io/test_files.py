@@ -17,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.core.errors import ClosedError, WriteError
+from ml.io.atomic import write_all_atomically, write_atomically
 from ml.io.fileops import FileOps
-from ml.io.files import AppendFile, safe_segment, set_torn_tail_aside, write_atomically
+from ml.io.files import AppendFile, make_directories, safe_segment
+from ml.io.torn import set_torn_tail_aside
 
 
 class FaultyOps(FileOps):
@@ -72,6 +74,10 @@ class FaultyOps(FileOps):
     def unlink(self, path: Path) -> None:
         self._count("unlink")
         super().unlink(path)
+
+    def make_directory(self, path: Path) -> None:
+        self._count("make_directory")
+        super().make_directory(path)
 
     def sync_directory(self, directory: Path) -> None:
         self._count("sync_directory")
@@ -354,6 +360,85 @@ def test_a_file_written_atomically_is_old_or_new_whatever_call_fails(tmp_path, l
             assert (directory / "file").read_bytes() == b"new content"
 
     assert for_every_fault(tmp_path, check, length=length) >= 6
+
+
+def test_many_files_are_written_together_and_a_directory_is_synced_once(tmp_path):
+    (tmp_path / "other").mkdir()
+    contents = {tmp_path / ("other" if number % 2 else "") / str(number): b"%d" % number for number in range(20)}
+    ops = FaultyOps()
+    write_all_atomically(contents, mode=0o600, ops=ops)
+
+    assert {path: path.read_bytes() for path in contents} == contents
+    assert ops.calls[:9] == ["open", "write"] * 4 + ["open"], "written before the first is synced"
+    assert ops.calls[16] == "sync"
+    assert ops.calls.count("sync") == 20, "each file"
+    assert ops.calls[-2:] == ["sync_directory"] * 2
+    assert ops.calls.count("sync_directory") == 2
+    assert sorted(os.listdir(tmp_path)) == sorted([*map(str, range(0, 20, 2)), "other"])
+
+
+def test_of_many_files_each_is_old_or_new_whatever_call_fails(tmp_path):
+    def check(ops: FaultyOps, directory: Path) -> None:
+        contents = {directory / str(number): b"content" for number in range(10)}
+        (directory / "3").write_bytes(b"old")
+        try:
+            write_all_atomically(contents, ops=ops)
+        except WriteError:
+            found = {path.name: path.read_bytes() for path in directory.iterdir()}
+            assert set(found.values()) <= {b"content", b"old"}
+            assert found.pop("3") in (b"content", b"old")
+            assert set(found) <= {str(number) for number in range(10)}, "no temporary file is left"
+        else:
+            assert all(path.read_bytes() == b"content" for path in contents)
+
+    assert for_every_fault(tmp_path, check) > 50
+
+
+# --- make_directories -------------------------------------------------------------------------------------------------
+
+
+def test_directories_are_made_and_their_names_synced_from_the_top(tmp_path):
+    synced: list[Path] = []
+
+    class Listening(FileOps):
+        def sync_directory(self, directory: Path) -> None:
+            super().sync_directory(directory)
+            synced.append(directory)
+
+    make_directories(tmp_path / "a" / "b" / "c", ops=Listening())
+    assert (tmp_path / "a" / "b" / "c").is_dir()
+    assert synced == [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
+    make_directories(tmp_path / "a" / "b" / "c", ops=Listening())
+    assert len(synced) == 3, "what is there costs nothing"
+
+
+def test_a_directory_whose_name_could_not_be_synced_is_made_again(tmp_path):
+    def check(ops: FaultyOps, directory: Path) -> None:
+        with suppress(WriteError):
+            make_directories(directory / "a" / "b", ops=ops)
+            return
+        before = len(ops.calls)
+        make_directories(directory / "a" / "b", ops=ops)
+        assert ops.calls[before:].count("sync_directory") >= 1
+        assert (directory / "a" / "b").is_dir()
+
+    assert for_every_fault(tmp_path, check) == 4
+
+
+def test_a_file_in_the_way_of_a_directory_is_named(tmp_path):
+    (tmp_path / "a").write_bytes(b"a file")
+    with pytest.raises(WriteError, match=r"Cannot make .*/a: File exists"):
+        make_directories(tmp_path / "a" / "b")
+
+
+def test_of_many_that_make_one_directory_at_once_none_fails(tmp_path):
+    class Racing(FileOps):
+        def make_directory(self, path: Path) -> None:
+            os.mkdir(path)
+            super().make_directory(path)
+
+    make_directories(tmp_path / "a", ops=Racing())
+    assert (tmp_path / "a").is_dir()
 
 
 # --- set_torn_tail_aside ----------------------------------------------------------------------------------------------

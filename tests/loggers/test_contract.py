@@ -10,8 +10,10 @@ import torch  # noqa: F401  # where it is loaded, the contract looks at its stat
 
 from ml.core.registry import LOGGERS
 from ml.loggers.base import AnyLogger, BaseLoggerConfig
+from ml.loggers.journal import JournalLogger, JournalLoggerConfig
 from ml.loggers.json import JsonLogger, JsonLoggerConfig
 from ml.loggers.memory import MemoryLogger
+from ml.loggers.sources import Entry, journal_entries
 from ml.loggers.stdout import StdoutLogger, StdoutLoggerConfig
 from ml.loggers.tensorboard import TensorBoardLogger, TensorBoardLoggerConfig
 from ml.testing.contract import Backend, LoggerContract, Written
@@ -51,6 +53,22 @@ def read_json(logger: AnyLogger, directory: Path) -> list[Written]:
                     )
                     values.append((line["phase"], line["step"], *names_of(tag), value_of(section, value)))
     return values
+
+
+def read_journal(logger: AnyLogger, directory: Path) -> list[Written]:
+    problems = []
+    entries = [entry for entry in journal_entries(directory / logger.id, problems.append) if isinstance(entry, Entry)]
+    assert not problems
+    return [
+        (
+            entry.state.phase,
+            entry.state.num_steps,
+            entry.namespace,
+            entry.key,
+            None if entry.kind.droppable else entry.value,
+        )
+        for entry in entries
+    ]
 
 
 def read_tensorboard(logger: AnyLogger, directory: Path) -> list[Written]:
@@ -110,6 +128,7 @@ BACKENDS = [
     Backend("tensorboard", lambda: TensorBoardLogger(TensorBoardLoggerConfig("tensorboard")), read_tensorboard),
     Backend("stdout", lambda: StdoutLogger(StdoutLoggerConfig("stdout")), read_stdout, exact=False),
     Backend("json", lambda: JsonLogger(JsonLoggerConfig("json")), read_json),
+    Backend("journal", lambda: JournalLogger(JournalLoggerConfig("journal")), read_journal),
     Backend("memory", lambda: MemoryLogger(BaseLoggerConfig("memory")), read_memory),
     Backend("keeping", lambda: KeepingLogger(BaseLoggerConfig("keeping")), read_memory),
 ]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ml.core.errors import LogValueError
+from ml.core.errors import LogValueError, WriteError
 from ml.core.run import RunContext
 from ml.core.state import State
 from ml.loggers.group import LoggerGroup
@@ -304,7 +304,7 @@ def test_a_line_that_was_not_written_is_written_once_with_its_files_when_there_i
     run.write(loss=1.0)
     run.group.flush(timeout_s=0.01)
     blocked.unlink()
-    with pytest.raises(OSError, match="media"):
+    with pytest.raises(WriteError, match="media"):
         run.group.flush()
     assert run.group.flush()
 

@@ -14,7 +14,7 @@ from PIL import Image
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.util.tensor_util import make_ndarray
 
-from ml.core.errors import ConfigError
+from ml.core.errors import ConfigError, WriteError
 from ml.core.run import RunContext
 from ml.core.state import PHASES, State
 from ml.loggers import LoggerGroup
@@ -287,8 +287,8 @@ def test_any_key_is_a_tag(tmp_path, name):
     logger.log_point_cloud(f"{name}.cloud", cloud(), at(1), "task")
     logger.write(at(1))
 
-    expected = name.replace("\ud800", "?")
-    assert accumulated(tmp_path / "tensorboard/train").Tags()["scalars"] == [f"task/{expected}"]
+    (tag,) = accumulated(tmp_path / "tensorboard/train").Tags()["scalars"]
+    assert tag.partition("~")[0] == f"task/{name}".replace("\ud800", "?")
 
 
 def test_what_failed_to_be_written_is_written_once_when_it_is_logged_again(tmp_path):
@@ -302,7 +302,7 @@ def test_what_failed_to_be_written_is_written_once_when_it_is_logged_again(tmp_p
         logger.write(at(1, "valid"))
 
     for _ in range(2):
-        with pytest.raises(OSError, match="valid"):
+        with pytest.raises(WriteError, match="valid"):
             hand_over()
     (directory / "valid").unlink()
     hand_over()
