@@ -1,132 +1,91 @@
 """Takes secrets out of configuration, command lines and text, before anything is written.
 
-A secret is known by the name that it stands under (``api_key``, ``db.password``,
-``HF_TOKEN``; not ``tokenizer``, ``max_tokens`` or ``author``), by being the value of
-an environment variable of such a name, or by its place in a URL
-(``https://user:password@host``). In its stead stands ``***``. When in doubt a
-setting is taken for a secret.
+A secret is known by the name that it stands under (``ml.core.secret_names``), by its
+place or form in a text (``ml.core.secret_text``), or by its value: what the
+environment, the command line and the configuration have under a secret's name is
+taken out wherever it appears, also as base64, as hexadecimal digits, percent-encoded
+or with escapes. In its stead stands ``***``.
 """
 
-import dataclasses
+import base64
+import html
+import json
 import os
 import re
-from collections.abc import Mapping, Sequence
-from enum import Enum
-from numbers import Integral, Real
-from typing import cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from urllib.parse import quote, quote_plus, unquote
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
+
+from ml.core.plain import Plain, escaped, plain_mapping, resolved
+from ml.core.secret_names import is_secret, secrecy
+from ml.core.secret_text import PIECE_LENGTH, Span, secrets_in
+
+__all__ = ["MASK", "Redactor", "is_secret"]
 
 MASK = "***"
-MISSING = "???"
-
-Plain = bool | int | float | str | list["Plain"] | dict[str | int | float | bool, "Plain"] | None
-"""What a configuration holds, without interpolations, types or objects."""
 
 _MIN_VALUE_LENGTH = 8  # a shorter value, such as 1 or test, would be found everywhere
+_MIN_LINE_LENGTH = 16
 _SHELL_DIRECTORIES = ("PWD", "OLDPWD")
-
-_STRONG = re.compile(r"passw(or)?d|passphrase|secret|credential|apikey|privatekey|accesskey", re.IGNORECASE)
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-_AUTH = {"auth", "oauth", "authentication", "authorization", "bearer", "cookie", "jwt", "pat", "pwd"}
-_KEYS = {"access", "account", "api", "encryption", "license", "master", "private", "service", "signing", "ssh"}
-_PASSES = {"backward", "forward", "high", "low", "band", "one", "single", "test", "train", "two", "valid"}
-_MODEL_TOKENS = {
-    *("bos", "class", "cls", "decoder", "end", "eos", "extra", "image", "latent", "mask", "new", "next", "pad"),
-    *("patch", "per", "prefix", "prompt", "register", "sep", "special", "start", "stop", "text", "unk", "word"),
-}
-_ABOUT = {  # what a setting is that only says something about a secret, or about a model's tokens
-    *("budget", "count", "dim", "dims", "dir", "directory", "dropout", "embed", "embedding", "embeddings", "enabled"),
-    *("endpoint", "file", "id", "ids", "len", "length", "limit", "method", "mode", "num", "path", "provider"),
-    *("scheme", "size", "sock", "socket", "type", "types", "uri", "url"),
-}
-_TYPES = {"str", "int", "bool", "float", "bytes", "object", "any", "none", "null", "true", "false"}
-
-# Look-behinds and bounds keep the time linear, also for a megabyte of letters.
-_NAME = r"(?<![\w.-])(?P<name>[\w.-]{1,100})"
-_IS = r"[ \t]{0,8}[:=][ \t]{0,8}"
-_USER = re.compile(r"""(?P<start>[a-z]{0,20}://)(?P<value>[^/\s?#"'<>]*)@""", re.IGNORECASE)
-_QUERY = re.compile(r"""(?P<start>(?<=[?&;])(?P<name>[\w.-]{1,100})=)(?P<value>[^&\s;#"'<>]+)""")
-_HEADER = re.compile(rf"(?P<start>\b(?:authorization[\"']?{_IS}[\"']?\w+|bearer)[ \t]+)[^\s\"',;]{{8,}}", re.IGNORECASE)
-_QUOTED = re.compile(
-    rf"""(?P<start>{_NAME}["'\]]{{0,2}}{_IS}[a-z]{{0,2}}(?P<quote>["']))(?P<value>(?:\\.|(?!(?P=quote)).)+)"""
-)
-_LINE = re.compile(
-    rf"""(?P<start>^[-+]?[ \t]{{0,200}}(?:export[ \t])?(?P<name>[\w.-]{{1,100}}){_IS})"""
-    r"""(?P<value>[^\s"'(){}\[\]]+)(?=[ \t]{0,8}\r?$)""",
-    re.MULTILINE,
-)
-_ARGUMENT = re.compile(rf"""(?P<start>{_NAME}["']?{_IS}["']?)(?P<value>[^\s,;&"'{{}}\[\]]+)""")
 _FLAG = re.compile(r"--?[A-Za-z][\w.-]*")
-_INTERPOLATION = re.compile(r"(\\*)\$\{")
-
-
-def is_secret(name: str, value: object) -> bool:
-    """Returns whether ``value`` must not be seen, as it is called ``name``.
-
-    Empty and missing values, truth values and, where the name says no more than token
-    or auth, numbers are no secrets.
-
-    Args:
-        name: A setting, variable or flag, with dots, dashes, underscores or capitals between its words.
-        value: What it is set to.
-    """
-    if value is None or isinstance(value, bool) or str(value) in ("", MISSING):
-        return False
-    words = [word.lower() for word in _WORD.findall(name)]
-    if words and words[-1] in _ABOUT and not (words[-1] == "id" and "key" in words):
-        return False
-    if _STRONG.search("".join(words)):
-        return True
-    if _is_number(value):
-        return False
-    pairs = list(zip(["", *words], words, strict=False))
-    return any(
-        word in _AUTH
-        or (word == "key" and before in _KEYS)
-        or (word == "pass" and before and before not in _PASSES)
-        or (word == "token" and before not in _MODEL_TOKENS and not _ABOUT.intersection(words))
-        or (word == "tokens" and before in _AUTH | _KEYS)
-        for before, word in pairs
-    )
+_SETTING = re.compile(r"[-+~]{0,2}(?P<name>[\w.-]{1,100})=(?P<value>[^{\[].*)", re.DOTALL)
+_ARGUMENT = re.compile(
+    r"""(?<![\w.-])(?P<name>[\w.-]{1,100})["']?[ \t]{0,8}[:=][ \t]{0,8}["']?(?P<value>[^\s,;&"'{}\[\]]+)"""
+)
 
 
 class Redactor:
-    """Takes secrets out; knows those that are in the environment now.
+    """Takes secrets out; knows the values of those that it was told of.
+
+    Asking changes nothing: what ``learn_config`` and ``learn_argv`` are given is known from then on.
 
     Args:
         environ: Variables. The values of those with a secret's name, from 8
-            characters on, are taken out wherever they appear.
+            characters on, are taken out wherever they appear; so are passwords in URLs.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
-        found = {value.strip() for name, value in environ.items() if is_secret(name, value)}
-        found -= {environ.get(name) for name in _SHELL_DIRECTORIES}
-        # The longest first: one may be the start of another.
-        values = sorted((value for value in found if len(value) >= _MIN_VALUE_LENGTH), key=len, reverse=True)
-        self._values = re.compile("|".join(map(re.escape, values)) if values else "(?!)")
+        self._known: frozenset[str] = frozenset()
+        self._needles: tuple[str, ...] = ()
+        self._longest = 0
+        directories = [environ.get(name) for name in _SHELL_DIRECTORIES]
+        named = [(name, value) for name, value in environ.items() if value not in directories]
+        self._learn(value for name, value in named if is_secret(name, value))
+        self._learn(secret for _, value in named if "://" in value for secret in _found(value))
 
-    def redact_text(self, text: str) -> str:
-        """Returns any text without its secrets: a patch, a traceback, a URL.
+    def learn_config(self, config: object) -> None:
+        """Takes the secrets of a configuration out of every text from now on: what stands under a secret's name.
 
-        Besides known values and URLs, ``name = "value"`` with a secret's name loses its
-        value everywhere, and ``name=value`` or ``name: value`` where it fills a line.
+        Single words, such as ``kerberos`` under ``auth``, are not taken out of other texts.
+
+        Args:
+            config: What ``redact_config`` takes.
         """
-        return _LINE.sub(_masked_line, _QUOTED.sub(_masked_quote, self._redact_known(text)))
+        plain = resolved(DictConfig(plain_mapping(config)), ())
+        self._learn(secret for name, secret in _secret_settings(plain, "") if not _is_word(name, secret))
+        self._learn(secret for text in _strings(plain) for secret in _found(text) if not secret.isalpha())
+
+    def learn_argv(self, argv: Sequence[str]) -> None:
+        """Takes the secrets of a command line out of every text from now on, except for single words."""
+        found = (argument[start:end] for argument, spans in _secrets_of_argv(argv) for start, end in spans)
+        self._learn(part for secret in found for part in _parts(secret) if not part.isalpha())
+
+    def redact_text(self, text: str, breathe: Callable[[], None] | None = None) -> str:
+        """Returns any text without its secrets: a patch, a traceback, a URL, a logged string.
+
+        Args:
+            text: Any text; the time grows with its length.
+            breathe: Called at least every few milliseconds while it is looked through.
+        """
+        return _masked_text(text, [*self._known_in(text, breathe), *secrets_in(text, breathe)])
 
     def redact_argv(self, argv: Sequence[str]) -> list[str]:
         """Returns a command line without the values of ``--api-key X``, ``--api-key=X`` and ``db.api_key=X``."""
-        redacted: list[str] = []
-        flag = ""
-        for argument in argv:
-            is_flag = _FLAG.fullmatch(argument) is not None
-            if flag and not is_flag and is_secret(flag, argument):
-                redacted.append(MASK)
-            else:
-                redacted.append(_ARGUMENT.sub(_masked_value, self._redact_known(argument)))
-            flag = argument if is_flag else ""
-        return redacted
+        return [
+            _masked_text(argument, [*self._known_in(argument, None), *spans])
+            for argument, spans in _secrets_of_argv(argv)
+        ]
 
     def redact_config(self, config: object) -> DictConfig:
         """Returns a copy of a configuration that holds no secret, and that nothing fails to read.
@@ -138,22 +97,40 @@ class Redactor:
             config: A mapping, a DictConfig, or an object with attributes, such as a
                 dataclass or an ``argparse.Namespace``. ``None`` stands for an empty one.
         """
-        plain = _plain({} if config is None else config)
-        if not isinstance(plain, dict):
-            plain = _plain(vars(config)) if hasattr(config, "__dict__") else {"config": plain}
         # Masked first: what an interpolation carries elsewhere is then the mask.
-        masked = DictConfig(self._masked(plain, under=""))
-        return DictConfig(self._texts(_resolved(masked, ())))
+        masked = DictConfig(self._masked(plain_mapping(config), under=""))
+        return DictConfig(self._texts(resolved(masked, ())))
 
-    def _redact_known(self, text: str) -> str:
-        text = self._values.sub(MASK, text)
-        return _HEADER.sub(rf"\g<start>{MASK}", _QUERY.sub(_masked_value, _USER.sub(_masked_user, text)))
+    def _learn(self, values: Iterable[str]) -> None:
+        found = {value.strip() for value in values}
+        lines = {line.strip() for value in found for line in value.splitlines() if not line.startswith("-----")}
+        known = {value for value in found if len(value) >= _MIN_VALUE_LENGTH}
+        known |= {line for line in lines if len(line) >= _MIN_LINE_LENGTH}
+        if not known <= self._known:
+            self._known |= known
+            # Replaced as a whole: a backend's thread may be reading it.
+            forms = {form for value in self._known for form in _forms(value)}
+            self._longest = max(map(len, forms))
+            self._needles = tuple(sorted(forms))
+
+    def _known_in(self, text: str, breathe: Callable[[], None] | None) -> Iterator[Span]:
+        needles, longest = self._needles, self._longest
+        for start in range(0, len(text), PIECE_LENGTH):
+            stop = start + PIECE_LENGTH + longest
+            for needle in needles:
+                at = text.find(needle, start, stop)
+                while at >= 0:
+                    yield at, at + len(needle)
+                    at = text.find(needle, at + 1, stop)
+            if breathe is not None:
+                breathe()
 
     def _masked(self, node: Plain, under: str) -> Plain:
         if isinstance(node, dict):
+            labelled = _labelled(node)
             return {
                 self.redact_text(key) if isinstance(key, str) else key: self._masked(
-                    value, str(key) if is_secret(str(key), "text") else under
+                    value, str(key) if is_secret(str(key), "text") else labelled if key == "value" else under
                 )
                 for key, value in node.items()
             }
@@ -166,96 +143,97 @@ class Redactor:
             return {key: self._texts(value) for key, value in node.items()}
         if isinstance(node, list):
             return [self._texts(value) for value in node]
-        return _escaped(self.redact_text(node)) if isinstance(node, str) else node
+        return escaped(self.redact_text(node)) if isinstance(node, str) else node
 
 
-def _is_number(value: object) -> bool:
-    try:
-        float(str(value))
-    except ValueError:
-        return False
-    return True
+def _masked_text(text: str, spans: list[Span]) -> str:
+    """Returns text with the mask in the place of secrets; those that overlap are one."""
+    if not spans:
+        return text
+    parts: list[str] = []
+    done = -1
+    for start, end in sorted(spans):
+        if start >= done:
+            parts += [text[max(done, 0) : start], MASK]
+        done = max(done, end)
+    return "".join([*parts, text[done:]])
 
 
-def _masked_value(match: re.Match[str]) -> str:
-    name, value = match["name"], match["value"]
-    secret = is_secret(name, value) or name.lower().endswith(("signature", "-sig")) or name.lower() == "sig"
-    return match["start"] + (MASK if secret else value)
+def _found(text: str) -> Iterator[str]:
+    """Yields the secrets in a text, as they may stand in others."""
+    for start, end in secrets_in(text):
+        yield from _parts(text[start:end])
 
 
-def _masked_user(match: re.Match[str]) -> str:
-    # ssh://git@host names an account that everybody has; https://x@host is how a token is given.
-    is_account = ":" not in match["value"] and not match["start"].lower().startswith("http")
-    return match[0] if is_account else f"{match['start']}{MASK}@"
+def _parts(secret: str) -> Iterator[str]:
+    """Yields a secret; of ``user:password`` also the password; and what they stand for if they are percent-encoded."""
+    password = secret.partition(":")[2]
+    yield from {secret, password, unquote(secret), unquote(password)}
 
 
-def _masked_quote(match: re.Match[str]) -> str:
-    if is_secret(match["name"], match["value"]):
-        return match["start"] + MASK
-    return match["start"] + _QUOTED.sub(_masked_quote, match["value"])  # quotes of the other kind may lie inside
+def _forms(value: str) -> Iterator[str]:
+    """Yields how a text may be written inside of others."""
+    data = value.encode("utf-8", "surrogatepass")
+    escaped = json.dumps(value)[1:-1]
+    yield from (value, quote(value, safe="", errors="replace"), quote(value, errors="replace"))
+    yield from (quote_plus(value, errors="replace"), html.escape(value), data.hex(), data.hex().upper())
+    yield from (escaped, json.dumps(value, ensure_ascii=False)[1:-1], json.dumps(escaped)[1:-1], repr(value)[1:-1])
+    for before in range(3):  # what base64 makes of a text depends on where it begins; its ends, on what is beside it
+        encoded = base64.b64encode(b"\0" * before + data)
+        inner = encoded[(0, 2, 3)[before] : (before + len(data)) * 8 // 6].decode("ascii")
+        yield from (inner, inner.translate(str.maketrans("+/", "-_")))
 
 
-def _masked_line(match: re.Match[str]) -> str:
-    name, value = match["name"], match["value"].rstrip(",;")
-    is_code = value.lower() in _TYPES or is_secret(value, "text")  # token: str, self.token = token
-    return match[0] if is_code or not is_secret(name, value) else match["start"] + MASK
+def _secrets_of_argv(argv: Sequence[str]) -> Iterator[tuple[str, list[Span]]]:
+    """Yields each argument, and where its secrets are."""
+    flag = ""
+    for argument in argv:
+        is_flag = _FLAG.fullmatch(argument) is not None
+        setting = _SETTING.fullmatch(argument)
+        if flag and not is_flag and is_secret(flag, argument):
+            yield argument, [(0, len(argument))]
+        elif setting is not None and is_secret(setting["name"], setting["value"].strip("\"'")):
+            yield argument, [_unquoted(argument, setting.span("value"))]
+        else:
+            named = (match for match in _ARGUMENT.finditer(argument) if is_secret(match["name"], match["value"]))
+            yield argument, [*(match.span("value") for match in named), *secrets_in(argument)]
+        flag = argument if is_flag else ""
 
 
-def _plain(node: object) -> Plain:
-    if isinstance(node, DictConfig | ListConfig):
-        node = OmegaConf.to_container(node, resolve=False)
-    if dataclasses.is_dataclass(node) and not isinstance(node, type):
-        node = {field.name: getattr(node, field.name, MISSING) for field in dataclasses.fields(node)}
-    if isinstance(node, Mapping):
-        return {
-            key if isinstance(key, bool | int | float) else str(_leaf(key)): _plain(value)
-            for key, value in node.items()
-        }
-    if isinstance(node, set | frozenset):
-        node = sorted(node, key=str)
-    if isinstance(node, list | tuple):
-        return [_plain(value) for value in node]
-    value = _leaf(node)
-    return value if not isinstance(value, str) or _is_valid(value) else _escaped(value)
+def _unquoted(text: str, span: Span) -> Span:
+    start, end = span
+    is_quoted = end - start > 1 and text[start] in "\"'" and text[end - 1] == text[start]
+    return (start + 1, end - 1) if is_quoted else span
 
 
-def _leaf(value: object) -> bool | int | float | str | None:
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, Enum):
-        return value.name
-    if isinstance(value, Integral):
-        return int(value)
-    return float(value) if isinstance(value, Real) else str(value)
+def _secret_settings(node: Plain, under: str) -> Iterator[tuple[str, str]]:
+    """Yields ``(name, text)`` of the settings that stand under a secret's name, at whatever depth."""
+    if isinstance(node, dict):
+        labelled = _labelled(node)
+        for key, value in node.items():
+            name = str(key) if is_secret(str(key), "text") else labelled if key == "value" else under
+            yield from _secret_settings(value, name)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _secret_settings(value, under)
+    elif under and is_secret(under, node):
+        yield under, str(node)
 
 
-def _is_valid(text: str) -> bool:
-    try:
-        OmegaConf.create({"text": text})
-    except OmegaConfBaseException:
-        return False
-    return True
+def _labelled(node: Mapping[str | int | float | bool, Plain]) -> str:
+    """Returns the name that a setting ``{name: API_KEY, value: x}`` gives to its value, if a secret has it."""
+    name = node.get("name", node.get("key"))
+    return name if isinstance(name, str) and is_secret(name, "text") else ""
 
 
-def _escaped(text: str) -> str:
-    """Returns text that a configuration takes for text, whatever interpolation it looks like."""
-    return _INTERPOLATION.sub(r"\1\1\\${", text)
+def _strings(node: Plain) -> Iterator[str]:
+    if isinstance(node, dict | list):
+        for value in node.values() if isinstance(node, dict) else node:
+            yield from _strings(value)
+    elif isinstance(node, str):
+        yield node
 
 
-def _resolved(node: DictConfig | ListConfig, above: tuple[int, ...]) -> Plain:
-    """Returns a configuration with its interpolations resolved, as far as they can be."""
-    raw = cast(Plain, OmegaConf.to_container(node, resolve=False))
-
-    def value_of(key: object, text: Plain) -> Plain:
-        try:
-            value = node[key]  # type: ignore[index]
-        except Exception:  # missing, or an interpolation; what a resolver raises is anything
-            return text
-        if not isinstance(value, DictConfig | ListConfig):
-            return _leaf(value)
-        return text if id(value) in above else _resolved(value, (*above, id(value)))  # a circle stays text
-
-    if isinstance(raw, dict):
-        return {key: value_of(key, text) for key, text in raw.items()}
-    assert isinstance(raw, list)
-    return [value_of(index, text) for index, text in enumerate(raw)]
+def _is_word(name: str, value: str) -> bool:
+    """Whether a value would be taken out of ordinary sentences: a word, under a name that leaves doubt."""
+    return value.isalpha() and (secrecy(name) != "certain" or is_secret(value, "text"))

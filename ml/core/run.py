@@ -12,6 +12,8 @@ from pathlib import Path
 
 from ml.core.errors import ConfigError
 
+PRIMARY_RANK_VARIABLE = "ML_PRIMARY_RANK"
+
 _RANK_VARIABLES = (
     ("RANK", "WORLD_SIZE"),
     ("SLURM_PROCID", "SLURM_NTASKS"),
@@ -25,7 +27,9 @@ class RunContext:
     Attributes:
         directory: The run's directory. It need not exist.
         attempt: 1 for the first start of the run, one more for each resume.
-        rank: This process among ``world_size``; 0 is the primary one.
+        rank: This process among ``world_size``.
+        world_size: How many processes log to this run.
+        primary_rank: The one that writes what all share. Given as a negative number, it counts from the end.
         clock: Monotonic seconds, for intervals.
         wall_clock: Unix seconds, for data only.
     """
@@ -37,6 +41,7 @@ class RunContext:
         attempt: int = 1,
         rank: int = 0,
         world_size: int = 1,
+        primary_rank: int = 0,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -46,12 +51,13 @@ class RunContext:
             raise ConfigError(f"A rank lies in 0 ... world_size - 1, got rank {rank} of {world_size}.")
         self.directory = Path(directory)
         self.attempt, self.rank, self.world_size = attempt, rank, world_size
+        self.primary_rank = resolve_primary_rank(primary_rank, world_size, {})
         self.clock, self.wall_clock = clock, wall_clock
 
     @property
     def is_primary(self) -> bool:
         """Whether this process writes the backends that all ranks share."""
-        return self.rank == 0
+        return self.rank == self.primary_rank
 
     def __repr__(self) -> str:
         return f"RunContext({str(self.directory)!r}, attempt={self.attempt}, rank={self.rank}/{self.world_size})"
@@ -77,6 +83,29 @@ def detect_rank(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:
                 raise ConfigError(f"{rank_name}={rank} does not fit {size_name}={size}: ranks are numbered from 0.")
             return rank, size
     return 0, 1
+
+
+def resolve_primary_rank(configured: int | None, world_size: int, environ: Mapping[str, str] = os.environ) -> int:
+    """Returns the rank that decides the run's directory and writes what all ranks share.
+
+    Args:
+        configured: As configured, a negative number counting from the end: -1 is the last. ``None`` is what
+            ``ML_PRIMARY_RANK`` says, else 0.
+        world_size: How many ranks there are.
+        environ: Environment variables.
+
+    Raises:
+        ConfigError: There is no such rank, or the variable is no number.
+    """
+    rank, source = configured, "primary_rank"
+    if rank is None:
+        source = PRIMARY_RANK_VARIABLE
+        rank = _number(environ, source) if environ.get(source) else 0
+    if not -world_size <= rank < world_size:
+        raise ConfigError(
+            f"{source} must lie in {-world_size} ... {world_size - 1} where there are {world_size} ranks, got {rank!r}."
+        )
+    return rank % world_size
 
 
 def _number(environ: Mapping[str, str], name: str) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ml.core.errors import WriteError
 from ml.core.redact import Redactor
-from ml.io.files import write_atomically
+from ml.io.atomic import write_atomically
 from ml.io.git import MAX_PATCH_BYTES, read_git
 
 Record = Mapping[str, object]
@@ -40,7 +40,7 @@ def read_record(run: Path, attempt: int) -> Record:
     """Returns what an attempt recorded in ``run.json``; nothing where that is missing or damaged."""
     try:
         record = json.loads((run / "attempts" / str(attempt) / "run.json").read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 
@@ -90,7 +90,7 @@ def record_code(run: Path, attempt: int, redactor: Redactor, environ: Mapping[st
         _write(run, attempt, "git.patch", text.encode(errors="surrogateescape"))
     return {
         "commit": git.commit,
-        "branch": git.branch,
+        "branch": None if git.branch is None else redactor.redact_text(git.branch),
         "remote": None if git.remote is None else redactor.redact_text(git.remote),
         "dirty": None if git.patch is None else bool(git.patch),
         "patch_truncated": truncated,

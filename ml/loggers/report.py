@@ -2,7 +2,8 @@
 
 A failure in the training loop's logging must be seen, and must not flood the
 terminal or stop training. The first failure of its kind is reported with its
-traceback; the next ones are counted, and summed up at most once a minute.
+traceback; the next ones are counted, and summed up at most once a minute. What is
+remembered is bounded, however many different failures there are.
 """
 
 import json
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Literal
 
 from ml.core.errors import MLError, WriteError
 from ml.core.run import RunContext
-from ml.io.files import AppendFile
+from ml.io.durable import DurableFile
 from ml.io.lifetime import tell_after_fork
+from ml.io.segments import open_log
 from ml.io.worker import Lock, Worker
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ OnError = Literal["warn", "raise"]
 
 _SUMMARY_S = 60.0
 _MAX_KINDS = 50
+_MAX_NOTICES = 200
+_MAX_LENGTH = 2**16  # of a message or a traceback, in characters: a repr() in one may be as long as an array
 _QUEUE_BYTES = 2**20
 
 _log = logging.getLogger("ml")
@@ -37,17 +41,22 @@ class Reporter:
         context: Whose directory holds ``errors.jsonl``, and whose clock spaces the summaries.
         redactor: Takes secrets out of what is written.
         on_error: ``"warn"`` reports; ``"raise"`` also keeps the first failure for ``raise_first``.
+
+    Attributes:
+        redactor: The same; what a backend is given goes through it too.
     """
 
     def __init__(self, context: RunContext, redactor: "Redactor", on_error: OnError) -> None:
-        self._context, self._redactor, self._raises = context, redactor, on_error == "raise"
+        self.redactor = redactor
+        self._context, self._raises = context, on_error == "raise"
         self._lock = Lock()
         self._seen: dict[str, set[tuple[str, ...]]] = {}
-        self._noticed: set[tuple[str, str]] = set()
+        self._noticed: set[int] = set()
         self._repeated: Counter[str] = Counter()
+        self._unsaid = 0
         self._summed_s = context.clock()
         self._first: BaseException | None = None
-        self._file: AppendFile | None = None
+        self._file: DurableFile | None = None
         self._worker: Worker[bytes] | None = None
         tell_after_fork(self)
 
@@ -63,31 +72,33 @@ class Reporter:
                 self._repeated[source] += 1
             if self._raises and self._first is None:
                 self._first = error if error is not None else WriteError(message)
-            is_time = bool(self._repeated) and self._context.clock() - self._summed_s >= _SUMMARY_S
+            summary = self._due_summary()
         # Without the lock: a handler of ``logging`` may block, or wait for whoever is to report next.
         if is_new:
-            text = self._redactor.redact_text(message)
-            trace = self._redactor.redact_text(_trace(error))
+            text, trace = self._shown(message), self._shown(_trace(error))
             _log.error("%s%s", text, f"\n{trace.rstrip()}" if trace else "")
-            self._write({"source": source, "about": about, "message": text, "traceback": trace})
-        if is_time:
-            self.sum_up()
+            self._write({"source": source, "about": self._shown(about), "message": text, "traceback": trace})
+        _say(summary)
 
     def notice(self, source: str, message: str) -> None:
         """Says something once that is no failure of the user's."""
+        about = hash((source, message))
         with self._lock:
-            is_new = (source, message) not in self._noticed
-            self._noticed.add((source, message))
+            is_new = about not in self._noticed and len(self._noticed) < _MAX_NOTICES
+            if is_new:
+                self._noticed.add(about)
+            elif about not in self._noticed:
+                self._unsaid += 1
+            summary = self._due_summary()
         if is_new:
-            _log.warning("%s", self._redactor.redact_text(message))
+            _log.warning("%s", self._shown(message))
+        _say(summary)
 
     def sum_up(self) -> None:
         """Says how many failures were only counted since the last time."""
         with self._lock:
-            self._summed_s = self._context.clock()
-            repeated, self._repeated = self._repeated, Counter()
-        for source, count in repeated.items():
-            _log.warning("%s: %d more failures like those reported above.", source, count)
+            summary = self._take_summary()
+        _say(summary)
 
     def raise_first(self) -> None:
         """Raises the first failure since the last call, if failures are to be raised."""
@@ -108,6 +119,26 @@ class Reporter:
         """Another thread may have held the lock when this process was forked."""
         self._lock = Lock()
 
+    def _due_summary(self) -> list[str]:
+        """Returns what is to be summed up, if a minute has passed; the lock is held."""
+        is_due = self._context.clock() - self._summed_s >= _SUMMARY_S and (self._repeated or self._unsaid)
+        return self._take_summary() if is_due else []
+
+    def _take_summary(self) -> list[str]:
+        self._summed_s = self._context.clock()
+        repeated, self._repeated = self._repeated, Counter()
+        unsaid, self._unsaid = self._unsaid, 0
+        lines = [f"{source}: {count} more failures like those reported above." for source, count in repeated.items()]
+        return lines + ([f"{unsaid} more notices, of other kinds than those above."] if unsaid else [])
+
+    def _shown(self, text: str) -> str:
+        """Returns a text as it may be written: without secrets, and not too long."""
+        # Cut twice: what the first cut goes through may be a secret, and is beyond the second.
+        redacted = self.redactor.redact_text(text[: 2 * _MAX_LENGTH])
+        if len(text) <= _MAX_LENGTH:
+            return redacted
+        return f"{redacted[:_MAX_LENGTH]}… ({len(text)} characters)"
+
     def _write(self, entry: dict[str, str]) -> None:
         if not self._context.directory.is_dir():
             return  # a group that keeps no files, in a test or a notebook
@@ -124,7 +155,8 @@ class Reporter:
     def _append(self, lines: list[bytes]) -> float | None:
         try:
             if self._file is None:
-                self._file = AppendFile(self._context.directory / "errors.jsonl")
+                rank = "" if self._context.is_primary else f"-rank-{self._context.rank}"  # one writer a file
+                self._file = DurableFile(open_log(self._context.directory / f"errors{rank}.jsonl"))
             self._file.append(b"".join(lines))
             self._file.sync()
         except WriteError as error:
@@ -138,6 +170,11 @@ def text_of(error: BaseException) -> str:
         return str(error)
     except Exception:
         return "an error whose text cannot be had"
+
+
+def _say(summary: list[str]) -> None:
+    for line in summary:
+        _log.warning("%s", line)
 
 
 def _trace(error: BaseException | None) -> str:

@@ -1,5 +1,7 @@
 """Who gets the values of one series, and the path that most values take: plain numbers in training."""
 
+from collections.abc import Callable
+
 from ml.core.errors import LogValueError
 from ml.core.state import Phase
 from ml.loggers.delivery import Delivery
@@ -42,6 +44,7 @@ class Route:
     """Who gets the values of one series, found once.
 
     Attributes:
+        ident: Kind, namespace and key without secrets, as backends are given them.
         path: ``<namespace>/<key>``, or the key in the empty namespace.
         problem: What is wrong with the namespace or the key, if something is.
         receivers: The deliveries that take this kind and key.
@@ -52,21 +55,40 @@ class Route:
         step: Stands for the step that last had one of those.
     """
 
-    __slots__ = ("audience", "is_reduced", "is_straight", "limited", "path", "problem", "receivers", "refusals", "step")
+    __slots__ = (
+        "audience",
+        "ident",
+        "is_reduced",
+        "is_straight",
+        "limited",
+        "path",
+        "problem",
+        "receivers",
+        "refusals",
+        "step",
+    )
 
     def __init__(
-        self, ident: Ident, deliveries: list[Delivery], audiences: dict[tuple[Delivery, ...], Audience]
+        self,
+        ident: Ident,
+        deliveries: list[Delivery],
+        audiences: dict[tuple[Delivery, ...], Audience],
+        redact: Callable[[str], str],
     ) -> None:
         kind, namespace, key = ident
+        self.ident = ident
         self.path = series_path(namespace, str(key))
         self.problem = _problem(namespace, key)
+        path = self.path if self.problem is not None else redact(self.path)
+        if path != self.path:
+            self.ident, self.path = (kind, redact(namespace), redact(key)), path
         refusals = [(delivery, delivery.refusal(kind, self.path)) for delivery in deliveries]
-        self.receivers = [delivery for delivery, refusal in refusals if refusal is None]
-        self.refusals = [(delivery, refusal) for delivery, refusal in refusals if refusal is not None]
-        takers = tuple(self.receivers)
+        self.refusals = tuple((delivery, refusal) for delivery, refusal in refusals if refusal is not None)
+        takers = tuple(delivery for delivery, refusal in refusals if refusal is None)
         if takers not in audiences:
             audiences[takers] = Audience(takers)
         self.audience = audiences[takers]
+        self.receivers = self.audience.deliveries
         self.is_straight = kind.reducible and self.problem is None and not self.refusals
         self.is_reduced = False
         self.limited = 0

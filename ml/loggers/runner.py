@@ -1,4 +1,7 @@
-"""Calls one backend, on the backend's own thread: values, writes, retries, durability, the media budget."""
+"""Calls one backend, on the backend's own thread: values, writes, retries, durability, the media budget.
+
+Secrets are taken out here of texts, namespaces and keys, so that no backend sees one.
+"""
 
 import errno
 import shutil
@@ -47,14 +50,16 @@ class Queue(Protocol):
     """What leads to a runner: a ``Worker``, or ``InPlace``."""
 
     @property
-    def is_here(self) -> bool: ...
+    def thread_id(self) -> int | None: ...
     @property
     def queued_bytes(self) -> int: ...
     def submit(self, item: Item, *, size_bytes: int, droppable: bool = False, more: bool = False) -> list[Item]: ...
     def shrink(self, max_bytes: int, *, only_droppable: bool = False) -> list[Item]: ...
     def wait_for_room(self, max_bytes: int, timeout_s: float | None = None) -> bool: ...
     def drain(self, timeout_s: float | None = None) -> bool: ...
-    def stop(self, timeout_s: float | None = None) -> list[Item]: ...
+    def wind_down(self) -> None: ...
+    def end(self, timeout_s: float | None = None) -> list[Item]: ...
+    def join(self, timeout_s: float | None = None) -> bool: ...
 
 
 class Runner:
@@ -71,6 +76,7 @@ class Runner:
         self._breathe: Callable[[], None] = lambda: None  # in place there is no one to make room for
         self.max_bytes: int = backend.config.max_queue_bytes
         self._methods = {kind: getattr(backend, kind.method) for kind in backend.kinds}
+        self._redactor = reporter.redactor
         self._clock = backend.context.clock
         self._retry_s = _RETRY_FIRST_S
         self._unsynced_since: float | None = None
@@ -179,6 +185,9 @@ class Runner:
                 if isinstance(value, Lazy):
                     methods[kind](key, value, state, namespace)
                     written.append(value)
+                elif isinstance(value, str):
+                    text = self._redactor.redact_text(value, self._breathe)
+                    methods[kind](key, Plain(text), state, namespace)
                 elif isinstance(value, DeviceScalar):
                     methods[kind](key, Plain(value.arrived()), state, namespace)
                 else:
@@ -214,6 +223,8 @@ class Runner:
                 text = f"'{self._backend.id}' cannot log '{path}': {text}"
                 self._reporter.report(self._backend.id, text, error, about=path)
             elif not isinstance(value, Lazy) or value.begin_telling():
+                if isinstance(error, LogValueError) and not error.path:  # a number whose copy did not arrive
+                    text = text_of(error.located(path))
                 self._reporter.report("values", text, error, about=path)
 
     def _count_media(self, written: list[Lazy]) -> None:
@@ -274,7 +285,7 @@ class InPlace:
         self._runner = runner
         self._run: list[Item] = []
         self.queued_bytes = 0
-        self.is_here = False
+        self.thread_id = None
 
     def submit(self, item: Item, *, size_bytes: int, droppable: bool = False, more: bool = False) -> list[Item]:
         """Takes an item; the one that ends a run has it handled. Returns what was dropped of runs that failed."""
@@ -309,8 +320,15 @@ class InPlace:
                 self._run, self.queued_bytes = [], 0
         return not again
 
-    def stop(self, timeout_s: float | None = None) -> list[Item]:
+    def wind_down(self) -> None:
+        """Nothing is under way here."""
+
+    def end(self, timeout_s: float | None = None) -> list[Item]:
         """Offers what is left once more, then closes the backend."""
         self.drain()
         self._runner.finish()
         return self._run
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """There is no thread to wait for."""
+        return True

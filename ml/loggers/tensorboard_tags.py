@@ -5,10 +5,13 @@ steps of a tag in growing order only. It says nothing of what it leaves out, so
 both are watched here.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 
 from ml.loggers.kinds import Kind
 from ml.loggers.values import series_path
+
+_HASH_DIGITS = 12
 
 
 class Tags:
@@ -16,21 +19,25 @@ class Tags:
 
     def __init__(self) -> None:
         self._scalars: set[str] = set()
-        self._kinds: dict[str, Kind] = {}
+        self._owners: dict[str, tuple[str, Kind]] = {}  # whose each tag is that is no scalar's
         self._last_steps: dict[str, int] = {}
         self._last_step = 0
 
     def claim(self, tags: Mapping[str, object]) -> dict[str, Kind]:
         """Makes ``tags`` tags of scalars. Returns those that were of another kind, each with that kind."""
         self._scalars.update(tags)
-        if self._kinds.keys().isdisjoint(tags):
+        if self._owners.keys().isdisjoint(tags):
             return {}
-        return {tag: self._kinds.pop(tag) for tag in self._kinds.keys() & tags.keys()}
+        return {tag: self._owners.pop(tag)[1] for tag in self._owners.keys() & tags.keys()}
 
     def tag_of(self, tag: str, kind: Kind) -> str:
-        """Returns the tag for a value of ``kind``, not a scalar: ``<tag>.<kind>`` where ``tag`` is of another kind."""
-        if tag in self._scalars or self._kinds.setdefault(tag, kind) is not kind:
-            return self.tag_of(f"{tag}.{kind.name}", kind)
+        """Returns the tag for a value of ``kind``, not a scalar: ``<tag>.<kind>`` where ``tag`` is of another kind.
+
+        No two series share a tag, also where one is called as the other would be.
+        """
+        series = (tag, kind)
+        while tag in self._scalars or self._owners.setdefault(tag, series) != series:
+            tag = f"{tag}.{kind.name}"
         return tag
 
     def advance(self, tags: Iterable[str], step: int) -> str | None:
@@ -44,7 +51,14 @@ class Tags:
 
 
 def tag_name(namespace: str, key: str) -> str:
-    """Returns the tag of a key: ``<namespace>/<key>``, or the key where the namespace is empty."""
+    """Returns the tag of a key: ``<namespace>/<key>``, or the key where the namespace is empty.
+
+    Half a surrogate pair becomes ``?``, and the tag ends in ``~`` and a hash, so that it is like no other.
+    """
     tag = series_path(namespace, key)
-    # A lone surrogate has no UTF-8, which is what a file holds.
-    return tag if tag.isascii() else tag.encode("utf-8", "replace").decode("utf-8")
+    try:
+        tag.encode()
+    except UnicodeEncodeError:  # a lone surrogate has no UTF-8, which is what a file holds
+        digest = hashlib.sha256(tag.encode("utf-8", "surrogatepass")).hexdigest()
+        return f"{tag.encode('utf-8', 'replace').decode()}~{digest[:_HASH_DIGITS]}"
+    return tag

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ml.core.errors import ConfigError
-from ml.core.run import RunContext, detect_rank
+from ml.core.run import RunContext, detect_rank, resolve_primary_rank
 
 
 def test_a_context_says_where_when_and_who(tmp_path):
@@ -20,6 +20,41 @@ def test_a_context_says_where_when_and_who(tmp_path):
 
 def test_exactly_one_rank_is_the_primary_one(tmp_path):
     assert [RunContext(tmp_path, rank=rank, world_size=3).is_primary for rank in range(3)] == [True, False, False]
+
+
+@pytest.mark.parametrize(("primary_rank", "expected"), [(0, 0), (2, 2), (-1, 2), (-3, 0)])
+def test_the_primary_rank_may_be_counted_from_the_end(tmp_path, primary_rank, expected):
+    contexts = [RunContext(tmp_path, rank=rank, world_size=3, primary_rank=primary_rank) for rank in range(3)]
+
+    assert [context.rank for context in contexts if context.is_primary] == [expected]
+    assert {context.primary_rank for context in contexts} == {expected}
+
+
+@pytest.mark.parametrize(
+    ("configured", "environ", "expected"),
+    [
+        (None, {}, 0),
+        (None, {"ML_PRIMARY_RANK": ""}, 0),
+        (None, {"ML_PRIMARY_RANK": "-1"}, 3),
+        (1, {"ML_PRIMARY_RANK": "-1"}, 1),
+    ],
+)
+def test_what_is_configured_goes_before_the_environment(configured, environ, expected):
+    assert resolve_primary_rank(configured, 4, environ) == expected
+
+
+@pytest.mark.parametrize(
+    ("configured", "environ", "problem"),
+    [
+        (4, {}, "primary_rank must lie in -4 ... 3 where there are 4 ranks, got 4"),
+        (-5, {}, "got -5"),
+        (None, {"ML_PRIMARY_RANK": "7"}, "ML_PRIMARY_RANK must lie in -4 ... 3"),
+        (None, {"ML_PRIMARY_RANK": "last"}, "ML_PRIMARY_RANK must be a whole number, got 'last'"),
+    ],
+)
+def test_a_primary_rank_that_is_not_there_is_refused(configured, environ, problem):
+    with pytest.raises(ConfigError, match=problem):
+        resolve_primary_rank(configured, 4, environ)
 
 
 def test_a_context_makes_nothing(tmp_path):

@@ -12,9 +12,14 @@ from ml.core.errors import ConfigError
 from ml.core.run import RunContext
 from ml.core.state import State, normalized
 from ml.loggers import BaseLoggerConfig, LoggerGroup, MultiLogger, namespace_context
+from ml.loggers.journal import JournalLogger, JournalLoggerConfig
 from ml.loggers.json import JsonLogger, JsonLoggerConfig
 from ml.loggers.memory import MemoryLogger
+from ml.loggers.replay import replay
+from ml.loggers.tensorboard import TensorBoardLogger, TensorBoardLoggerConfig
+from ml.reading import open_run
 from ml.testing import FakeClock
+from tests.loggers.tensorboard_reader import events
 
 LARGEST = 2**63 - 1
 STEPS = [
@@ -43,7 +48,12 @@ def steps_id(value: object) -> str:
 @pytest.mark.parametrize(("given", "expected"), STEPS, ids=steps_id)
 def test_an_odd_step_never_raises_and_is_written_as_a_whole_number(tmp_path, read_json, given, expected):
     memory = MemoryLogger(BaseLoggerConfig("memory"))
-    backends = [memory, JsonLogger(JsonLoggerConfig("json", write_every_n_seconds=0))]
+    backends = [
+        memory,
+        JsonLogger(JsonLoggerConfig("json", write_every_n_seconds=0)),
+        TensorBoardLogger(TensorBoardLoggerConfig("tensorboard", write_every_n_seconds=0)),
+        JournalLogger(JournalLoggerConfig("journal", write_every_n_seconds=0)),
+    ]
     model = MultiLogger("model")
     with LoggerGroup(backends, RunContext(tmp_path)) as logs:
         for phase in ("train", "valid"):
@@ -124,6 +134,85 @@ def test_a_monotonic_clock_that_jumps_back_stops_nothing(tmp_path):
             logs.write([model], State(num_steps=step))
         assert logs.flush(20.0)
         assert [state.num_steps for state in memory.states] == [1, 3]
+
+
+# order
+
+
+def test_steps_out_of_order_are_kept_and_it_is_said_once_that_tensorboard_hides_some(tmp_path, read_json, caplog):
+    backends = [
+        JsonLogger(JsonLoggerConfig("json", write_every_n_seconds=0)),
+        TensorBoardLogger(TensorBoardLoggerConfig("tensorboard", write_every_n_seconds=0)),
+        JournalLogger(JournalLoggerConfig("journal", write_every_n_seconds=0)),
+    ]
+    model = MultiLogger("model")
+    with LoggerGroup(backends, RunContext(tmp_path)) as logs:
+        for step in (10, 5, 4, 11):
+            model.log_scalar("loss", step)
+            logs.write([model], State(num_steps=step))
+
+    memory = MemoryLogger(BaseLoggerConfig("memory"))
+    replay(tmp_path, memory, tmp_path / "replayed")
+    assert [entry.step for entry in memory.entries] == [10, 5, 4, 11]
+    assert [line["step"] for line in read_json()] == [10, 5, 4, 11]
+    assert [event.step for event in events(tmp_path / "tensorboard/train")[2:]] == [10, 5, 4, 11]
+    assert caplog.text.count("TensorBoard's default loader drops the later points") == 1
+
+
+def test_a_resume_that_goes_back_deletes_nothing_and_is_one_curve_or_all_of_it(tmp_path, read_json):
+    model = MultiLogger("model")
+    for attempt, steps in ((1, range(1, 101)), (2, range(80, 121))):
+        backends = [
+            JsonLogger(JsonLoggerConfig("json", write_every_n_seconds=0)),
+            TensorBoardLogger(TensorBoardLoggerConfig("tensorboard", write_every_n_seconds=0)),
+        ]
+        with LoggerGroup(backends, RunContext(tmp_path, attempt=attempt)) as logs:
+            for step in steps:
+                model.log_scalar("loss", attempt)
+                logs.write([model], State(num_steps=step))
+
+    assert [line["step"] for line in read_json()] == [*range(1, 101), *range(80, 121)], "raw"
+    curve = open_run(tmp_path).scalars("model/loss")
+    assert list(curve.step) == list(range(1, 121)), "the last attempt wins"
+    assert list(curve.value) == [1] * 79 + [2] * 41
+    starts = [event.step for event in events(tmp_path / "tensorboard/train") if event.HasField("session_log")]
+    assert starts == [1, 80], "TensorBoard is told where the second begins"
+
+
+# rate limits
+
+
+@pytest.mark.parametrize("at", range(1, 12))
+def test_a_key_that_is_logged_once_is_written_wherever_it_falls_into_a_window(tmp_path, at):
+    clock, memory, model = (
+        FakeClock(),
+        MemoryLogger(BaseLoggerConfig("memory", write_every_n_steps=5)),
+        MultiLogger("m"),
+    )
+    with LoggerGroup([memory], RunContext(tmp_path, clock=clock)) as logs:
+        for step in range(1, 12):
+            model.log_scalar("often", step)
+            if step == at:
+                model.log_scalar("once", step)
+            logs.write([model], State(num_steps=step))
+            clock.advance(1.0)
+
+    assert [(entry.step, entry.value) for entry in memory.entries if entry.key == "once"] == [(at, at)]
+    often = [entry for entry in memory.entries if entry.key == "often"]
+    assert logs.stats()["memory"].skipped == {"rate_limited": 11 - len(often)}
+
+
+def test_the_last_value_is_written_by_a_forced_step_and_texts_are_never_limited(tmp_path):
+    memory = MemoryLogger(BaseLoggerConfig("memory", write_every_n_seconds=1000.0))
+    model = MultiLogger("m")
+    with LoggerGroup([memory], RunContext(tmp_path, clock=FakeClock())) as logs:
+        for step in range(1, 6):
+            model.log_scalar("loss", step)
+            model.log_string("note", f"at {step}")
+            logs.write([model], State(num_steps=step), force=step == 5)
+
+    assert [entry.value for entry in memory.entries if entry.key == "loss"] == [1, 5]
+    assert [entry.value for entry in memory.entries if entry.key == "note"] == [f"at {step}" for step in range(1, 6)]
 
 
 # keys

@@ -174,3 +174,88 @@ def test_what_cannot_be_kept_is_told_and_costs_nothing(make, tmp_path, caplog):
     reporter.close(10)
 
     assert "errors.jsonl cannot be written" in caplog.text
+
+
+def test_what_is_remembered_is_bounded_whatever_comes(make, clock):
+    reporter = make()
+    for number in range(300):  # the first of each are told; what is told is not what is counted here
+        reporter.report("values", "bad", ValueError("x"), about=f"key{number}")
+        reporter.notice(f"key{number}", f"odd {number}")
+    before = sizes(reporter)
+    for number in range(100_000):
+        reporter.report("values", "bad", ValueError("x"), about=f"other{number}")
+        reporter.notice(f"other{number}", f"odd {number}")
+
+    assert sizes(reporter) == before
+
+
+def sizes(reporter):
+    """Returns how many things each attribute of a reporter holds, at any depth."""
+
+    def count(held):
+        children = held.values() if isinstance(held, dict) else held
+        return sum(count(child) if isinstance(child, dict | set | list) else 1 for child in children)
+
+    return {name: count(held) for name, held in vars(reporter).items() if isinstance(held, dict | set | list)}
+
+
+def test_notices_beyond_a_number_are_counted_and_summed_up_once_a_minute(make, caplog, clock):
+    reporter = make()
+    for number in range(1000):
+        reporter.notice("json", f"odd {number}")
+        clock.advance(0.1)
+    reporter.close(10)
+
+    said = [record.getMessage() for record in caplog.records]
+    assert len([line for line in said if line.startswith("odd")]) == 200
+    counted = [int(line.split()[0]) for line in said if "more notices" in line]
+    assert sum(counted) == 800
+    assert len(counted) == 2, "after a minute, and at the end"
+
+
+def test_a_message_as_long_as_an_array_is_cut(make, tmp_path, caplog):
+    reporter = make()
+    reporter.report("json", "x" * 10_000_000, ValueError("y" * 10_000_000))
+    reporter.notice("json", "z" * 10_000_000)
+    reporter.close(10)
+
+    assert len(caplog.text) < 300_000
+    (line,) = lines(tmp_path)
+    assert line["message"].startswith("xxx")
+    assert line["message"].endswith("… (10000000 characters)")
+
+
+@pytest.mark.parametrize("offset", [-20, -9, 0, 9])
+def test_a_secret_where_a_message_is_cut_is_taken_out(make, tmp_path, offset):
+    reporter = make()
+    reporter.report("json", "x" * (2**16 + offset) + "canary-0123456789" + "x" * 2**17)
+    reporter.close(10)
+
+    assert "cana" not in lines(tmp_path)[0]["message"]
+
+
+def test_a_secret_in_a_cause_a_note_a_line_of_source_and_a_key_is_taken_out(make, tmp_path, caplog):
+    reporter = make()
+    try:
+        try:
+            raise OSError("password='canary-cause'")
+        except OSError as cause:
+            cause.add_note("with canary-0123456789")
+            error = ValueError("x")
+            raise error from cause
+    except ValueError as error:
+        reporter.report("values", "bad", error, about="model/canary-0123456789")
+    reporter.close(10)
+
+    (line,) = lines(tmp_path)
+    assert line["about"] == "model/***"
+    assert "The above exception was the direct cause" in line["traceback"]
+    assert "canary" not in (tmp_path / "errors.jsonl").read_text() + caplog.text
+
+
+def test_only_the_owner_may_read_the_errors(make, tmp_path):
+    reporter = make()
+    reporter.report("json", "first")
+    reporter.close(10)
+
+    assert (tmp_path / "errors.jsonl").stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,92 @@
+"""What a configuration holds, as plain Python: without types, objects and interpolations."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from enum import Enum
+from numbers import Integral, Real
+from typing import cast
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ml.core.secret_names import MISSING
+
+Plain = bool | int | float | str | list["Plain"] | dict[str | int | float | bool, "Plain"] | None
+"""What a configuration holds, without interpolations, types or objects."""
+
+_INTERPOLATION = re.compile(r"(\\*)\$\{")
+
+
+def plain_mapping(config: object) -> dict[str | int | float | bool, Plain]:
+    """Returns a configuration as plain Python; its interpolations stay text, missing values are ``???``.
+
+    Args:
+        config: A mapping, a DictConfig, or an object with attributes. ``None`` stands for an empty one,
+            and what is none of these becomes ``{"config": text}``.
+    """
+    plain = _plain({} if config is None else config)
+    if not isinstance(plain, dict):
+        plain = _plain(vars(config)) if hasattr(config, "__dict__") else {"config": plain}
+    assert isinstance(plain, dict)
+    return plain
+
+
+def _plain(node: object) -> Plain:
+    if isinstance(node, DictConfig | ListConfig):
+        node = OmegaConf.to_container(node, resolve=False)
+    if dataclasses.is_dataclass(node) and not isinstance(node, type):
+        node = {field.name: getattr(node, field.name, MISSING) for field in dataclasses.fields(node)}
+    if isinstance(node, Mapping):
+        return {
+            key if isinstance(key, bool | int | float) else str(_leaf(key)): _plain(value)
+            for key, value in node.items()
+        }
+    if isinstance(node, set | frozenset):
+        node = sorted(node, key=str)
+    if isinstance(node, list | tuple):
+        return [_plain(value) for value in node]
+    value = _leaf(node)
+    return value if not isinstance(value, str) or _is_valid(value) else escaped(value)
+
+
+def _leaf(value: object) -> bool | int | float | str | None:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else str(value)
+
+
+def _is_valid(text: str) -> bool:
+    try:
+        OmegaConf.create({"text": text})
+    except OmegaConfBaseException:
+        return False
+    return True
+
+
+def escaped(text: str) -> str:
+    """Returns text that a configuration takes for text, whatever interpolation it looks like."""
+    return _INTERPOLATION.sub(r"\1\1\\${", text)
+
+
+def resolved(node: DictConfig | ListConfig, above: tuple[int, ...]) -> Plain:
+    """Returns a configuration with its interpolations resolved, as far as they can be."""
+    raw = cast(Plain, OmegaConf.to_container(node, resolve=False))
+
+    def value_of(key: object, text: Plain) -> Plain:
+        try:
+            value = node[key]  # type: ignore[index]
+        except Exception:  # missing, or an interpolation; what a resolver raises is anything
+            return text
+        if not isinstance(value, DictConfig | ListConfig):
+            return _leaf(value)
+        return text if id(value) in above else resolved(value, (*above, id(value)))  # a circle stays text
+
+    if isinstance(raw, dict):
+        return {key: value_of(key, text) for key, text in raw.items()}
+    assert isinstance(raw, list)
+    return [value_of(index, text) for index, text in enumerate(raw)]
