@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING
 
 from ml.core.errors import LogValueError
+from ml.loggers.device import CaptureError
 from ml.loggers.entry import Entry, origin_of
 from ml.loggers.reduce import REDUCES, Reduce, ReduceOptions
-from ml.loggers.snapshot import CollectiveError, Snapshots, copy_bytes, version
+from ml.loggers.snapshot import CollectiveError, Snapshots, copy_bytes, local, version
 from ml.loggers.stats import Failed
-from ml.loggers.values import Lazy
+from ml.loggers.values import Lazy, series_path
 
 if TYPE_CHECKING:
     from ml.loggers.reduce import Number
@@ -30,6 +31,8 @@ def compute_value(entry: Entry, path: str, snapshots: Snapshots) -> object:
     (kind, _, _), _, options, _ = entry
     value = _called(entry, snapshots)
     try:
+        if kind.droppable:
+            value = local(value)
         selected = kind.select(snapshots, value, options)
         if kind.droppable:
             size_bytes = copy_bytes(selected)
@@ -37,6 +40,8 @@ def compute_value(entry: Entry, path: str, snapshots: Snapshots) -> object:
         return selected
     except Exception as error:
         raise ComputeError("value", error) from error
+    finally:
+        _conclude_audit(entry, snapshots)
 
 
 def compute_contribution(entry: Entry, reduce: Reduce, snapshots: Snapshots) -> "tuple[Number, Number]":
@@ -58,6 +63,14 @@ def compute_contribution(entry: Entry, reduce: Reduce, snapshots: Snapshots) -> 
         raise
     except Exception as error:
         raise ComputeError("value", error) from error
+    finally:
+        _conclude_audit(entry, snapshots)
+
+
+def _conclude_audit(entry: Entry, snapshots: Snapshots) -> None:
+    if snapshots.audit is not None:
+        _, namespace, key = entry[0]
+        snapshots.audit.conclude(series_path(namespace, str(key)), origin_of(entry))
 
 
 def _called(entry: Entry, snapshots: Snapshots) -> object:
@@ -71,5 +84,7 @@ def _called(entry: Entry, snapshots: Snapshots) -> object:
         return snapshots.compute(value)
     except CollectiveError as error:
         raise ComputeError("collective", error) from error
+    except CaptureError as error:
+        raise ComputeError("value", error) from error
     except Exception as error:
         raise ComputeError("callable", error) from error

@@ -121,9 +121,11 @@ class Kind:
 
 
 def _select_text(snapshots: Snapshots, value: object, options: object) -> str:
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    if len(text) > MAX_BYTES:
-        raise LogValueError(f"a text of {len(text)} characters is too long", "Log a part of it, or keep it as a file.")
+    encoded = value if isinstance(value, (str, bytes)) else str(value)
+    if len(encoded) > MAX_BYTES:
+        problem = f"a text of {len(encoded)} characters is too long"
+        raise LogValueError(problem, "Log a part of it, or keep it as a file.")
+    text = encoded.decode("utf-8", "replace") if isinstance(encoded, bytes) else str(encoded)
     # A lone surrogate has no UTF-8, so no file and no protocol buffer could hold it.
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
@@ -134,14 +136,13 @@ def _select_image(snapshots: Snapshots, value: object, options: ImageOptions | G
     if options.labeled:
         pictures, texts = _pair(value)
     if isinstance(options, GridOptions):
-        if not hasattr(pictures, "__len__") or len(pictures) == 0:
+        count = _length(pictures)
+        if not count:
             raise LogValueError("a batch of pictures is empty or no batch", "Log at least one, or use log_image.")
-        if texts is not None and len(texts) != len(pictures):
-            raise LogValueError(
-                f"there are {len(texts)} texts for {len(pictures)} pictures", "Give one text a picture."
-            )
-        if len(pictures) > options.max_images:
-            indices = evenly_spaced(len(pictures), options.max_images)
+        if texts is not None and len(texts) != count:
+            raise LogValueError(f"there are {len(texts)} texts for {count} pictures", "Give one text a picture.")
+        if count > options.max_images:
+            indices = evenly_spaced(count, options.max_images)
             pictures = take(pictures, indices)
             texts = None if texts is None else [texts[index] for index in indices]
         texts = None if texts is None else [str(text) for text in texts]
@@ -153,6 +154,14 @@ def _select_image(snapshots: Snapshots, value: object, options: ImageOptions | G
 def _called(snapshots: Snapshots, option: object) -> object:
     """Returns an option that was logged beside a value: it may be a callable, as the value may."""
     return snapshots.compute(option) if callable(option) else option
+
+
+def _length(value: object) -> int:
+    """Returns how many items a batch has; 0 where it is none, as an array without axes."""
+    try:
+        return len(value)  # type: ignore[arg-type]
+    except TypeError:
+        return 0
 
 
 def _pair(value: object) -> tuple[Any, Any]:
@@ -214,9 +223,9 @@ def _munge_audio(copied: object, options: AudioOptions) -> Common:
 
 
 def _select_video(snapshots: Snapshots, value: object, options: VideoOptions) -> object:
-    if not hasattr(value, "__len__") or len(value) == 0:
+    count = _length(value)
+    if not count:
         raise LogValueError("a video has no frames", "Log at least one frame, shape (T, C, H, W).")
-    count = len(value)
     indices = frame_indices(count, fps=options.fps, length=options.length, max_frames=options.max_frames)
     frames = value if indices == list(range(count)) else take(value, indices)
     return [snapshots.copy(snapshots.pixels(frames)), count]

@@ -194,13 +194,12 @@ class Pending:
         """Whether media wait."""
         return any(batch.is_media for batch in self._batches)
 
-    def add(self, state: State, plain: list[Row], media: list[Row]) -> None:
-        """Takes rows of a state."""
+    def add(self, state: State, plain: list[Row], media: list[Row], *, text_bytes: int = 0) -> None:
+        """Takes rows of a state; ``text_bytes`` is what the texts among them take."""
         for row in media:
             assert isinstance(row[3], Lazy)
             self._append(Batch(state, [row], row[3].size_bytes))
         if plain:
-            text_bytes = sum(len(row[3]) for row in plain if isinstance(row[3], str))
             self._append(Batch(state, plain, PLAIN_BYTES * len(plain) + text_bytes))
 
     def take(self) -> list[Batch]:

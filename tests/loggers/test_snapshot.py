@@ -232,6 +232,40 @@ def test_an_expanded_tensor_counts_as_large_as_its_copy_would_be():
     assert nbytes(torch.zeros(1).expand(10**6)) == 4 * 10**6
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ([1.0] * 1000, 8016),
+        ([[1, 2], [3, 4]], 80),
+        ([np.zeros(10), torch.zeros(10)], 136),
+        ("text", 4),
+        (b"bytes", 5),
+        (torch.zeros(10, dtype=torch.bfloat16), 40),
+        (torch.zeros(10, dtype=torch.float16), 20),
+        (memoryview(bytes(100)), 100),
+        (Image.new("RGB", (10, 20)), 800),
+        (object(), 64),
+    ],
+    ids=["numbers", "rows", "items", "text", "bytes", "bfloat16", "half", "buffer", "picture", "unknown"],
+)
+def test_a_value_counts_what_its_copy_would_take(value, expected):
+    assert nbytes(value) == expected
+
+
+def test_a_list_of_numbers_is_copied_as_one_array(snapshots):
+    made = snapshots.copy([[1, 2, 3], [True, 5.5, 6]])
+
+    assert [row.tolist() for row in made] == [[1, 2, 3], [1, 5.5, 6]]
+    with pytest.raises(LogValueError):
+        snapshots.copy([1.0, "text"])
+
+
+def test_elements_that_are_too_many_are_refused_before_they_are_copied():
+    for broad in (torch.zeros(1).expand(10, 2**28), np.broadcast_to(np.float32(0), (10, 2**28))):
+        with pytest.raises(LogValueError, match="more than 64 MiB is refused"):
+            take(broad, [0, 1])
+
+
 def test_a_histogram_of_many_values_takes_a_millionth_and_keeps_the_count(snapshots):
     values, count, _ = snapshots.histogram(torch.arange(2_500_000, dtype=torch.float32))
 
@@ -245,6 +279,35 @@ def test_an_empty_tensor_has_a_histogram_of_no_values(snapshots):
     values, count, _ = snapshots.histogram(torch.zeros(0))
 
     assert (len(values), count) == (0, 0)
+
+
+@pytest.mark.parametrize("make", [torch.arange, np.arange], ids=["torch", "numpy"])
+def test_a_sample_of_what_is_not_in_order_is_spread_over_all_of_it(snapshots, make):
+    values = make(2_400_000).reshape(1200, 2000)
+
+    sample, count, _ = snapshots.histogram(values.T)
+
+    assert (count, len(sample)) == (2_400_000, 800_000)
+    assert len(np.unique(np.asarray(sample) // 2000)) == 400, "every third of 1,200 rows"
+    assert len(np.unique(np.asarray(sample) % 2000)) == 2000, "every column"
+
+
+def test_a_tensor_whose_memory_was_given_back_is_refused(snapshots):
+    freed = torch.ones(4)
+    freed.untyped_storage().resize_(0)
+
+    for take_copy in (snapshots.copy, snapshots.histogram):
+        with pytest.raises(LogValueError, match="its memory was given back"):
+            take_copy(freed)
+
+
+def test_a_tensor_of_a_function_transform_is_refused_with_the_cure(snapshots):
+    inside = []
+    torch.func.vmap(lambda row: inside.append(row) or row)(torch.ones(3, 1))
+
+    for take_copy in (snapshots.scalar, snapshots.copy, snapshots.histogram):
+        with pytest.raises(LogValueError, match=r"lives inside of torch.func.*Return it from there"):
+            take_copy(inside[0])
 
 
 def test_complex_numbers_are_refused(snapshots):

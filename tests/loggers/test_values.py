@@ -212,7 +212,7 @@ def media(size_bytes):
 def test_what_waits_is_taken_oldest_first_and_counts_its_bytes():
     pending = Pending()
     pending.add(State(num_steps=1), rows(2), media(1000))
-    pending.add(State(num_steps=2), [(kinds.STRING, "task", "note", "x" * 500)], [])
+    pending.add(State(num_steps=2), [(kinds.STRING, "task", "note", "x" * 500)], [], text_bytes=500)
 
     assert pending.has_media
     assert pending.size_bytes == 1000 + 3 * PLAIN_BYTES + 500
