@@ -96,13 +96,14 @@ def start_run_directory(
     config: object | None = None,
     rank: int = 0,
     world_size: int = 1,
+    primary_rank: int = 0,
     store: Store | None = None,
     redactor: Redactor | None = None,
     argv: Sequence[str] | None = None,
     environ: Mapping[str, str] = os.environ,
     wall_clock: Callable[[], float] = time.time,
 ) -> RunDirectory:
-    """Makes a new run, or joins one as its next attempt. Every rank calls it alike; only rank 0 makes anything.
+    """Makes a new run, or joins one as its next attempt. Every rank calls it alike; the primary one makes it.
 
     A directory that holds a run is joined by ``resume``, or when Slurm or ``torchrun``
     has restarted the job; else the new run goes to ``<directory>-2``, ``-3``, ... and a
@@ -116,7 +117,8 @@ def start_run_directory(
         config: What to record, less its secrets; see ``Redactor.redact_config``.
         rank: This process among ``world_size``.
         world_size: Processes that log to this run.
-        store: How the other ranks learn what rank 0 decided. Without one they need
+        primary_rank: The rank that decides, 0 ... ``world_size`` - 1.
+        store: How the other ranks learn what the primary one decided. Without one they need
             ``ML_RUN_DIR``, which then is the directory on every rank.
         redactor: Takes secrets out; by default one that knows those of ``environ``.
         argv: The command line to record; by default ``sys.argv``.
@@ -132,11 +134,14 @@ def start_run_directory(
     if exactly:  # the other ranks look nowhere else
         directory = environ[DIRECTORY_VARIABLE]
     channel = _Channel(store, rank, environ) if world_size > 1 and store is not None else None
-    if rank > 0:
+    if rank != primary_rank:
         return channel.learn() if channel is not None else _named_directory(rank, environ)
 
     redactor = redactor or Redactor(environ)
+    argv = sys.argv if argv is None else argv
+    redactor.learn_argv(argv)
     try:
+        redactor.learn_config(config)
         settings = None if config is None else OmegaConf.to_yaml(redactor.redact_config(config))
         directory = directory or environ.get(DIRECTORY_VARIABLE)
         path, root = _absolute(directory) if directory else None, _absolute(root)
@@ -168,7 +173,7 @@ def start_run_directory(
         "rank": rank,
         "world_size": world_size,
         "job": job_ids(environ),
-        **describe_process(redactor, sys.argv if argv is None else argv, environ),
+        **describe_process(redactor, argv, environ),
     }
     write_record(joined, attempt, record)  # before git, which may take its time
     if settings is not None:
@@ -179,7 +184,7 @@ def start_run_directory(
 
 
 class _Channel:
-    """Carries what rank 0 decided to the other ranks: once for each start that all of them make.
+    """Carries what the primary rank decided to the other ranks: once for each start that all of them make.
 
     The starts are counted in the store, so it tells several runs of one process,
     and a job's restarts, apart.

@@ -20,6 +20,7 @@ from ml.core.errors import ConfigError
 from ml.core.registry import LOGGERS
 from ml.core.run import RunContext
 from ml.core.state import State
+from ml.io.files import make_directories
 from ml.loggers.kinds import KINDS, Kind
 from ml.loggers.limits import RateLimit
 
@@ -59,6 +60,8 @@ class BaseLoggerConfig(BaseConfig):
             others; ``wait`` holds the loop up (for evaluation scripts).
         max_media_bytes: Media of a run, past which media stop. Said once, counted.
         min_free_bytes: Free disk space below which media are dropped, counted.
+        all_ranks: Whether every rank has this backend, with files of its own, instead of the primary one alone.
+            Values across ranks are the primary rank's.
         id: The name of this backend among the run's; by default ``name``.
     """
 
@@ -73,6 +76,7 @@ class BaseLoggerConfig(BaseConfig):
     on_full: str = "drop_media"
     max_media_bytes: int = 5 * 2**30
     min_free_bytes: int = 2**30
+    all_ranks: bool = False
     id: str | None = None
 
 
@@ -87,7 +91,8 @@ class BaseLogger(BaseObject[ConfigT], Generic[ConfigT], ABC):
     value in the common format; it may be kept and called in ``write``.
 
     Attributes:
-        log_directory: Where this backend keeps its files, ``<run>/<id>``.
+        log_directory: Where this backend keeps its files: ``<run>/<id>``, below it ``rank-<k>`` on a rank that
+            is not the primary one.
         kinds: The kinds of value that it takes; by default those whose method it overrides.
         gathers: Whether one ``write`` may commit what several steps handed over, when they wait anyway. One
             system call then serves them all. For files of records, where it makes no difference to a reader.
@@ -133,12 +138,14 @@ class BaseLogger(BaseObject[ConfigT], Generic[ConfigT], ABC):
             ConfigError: It cannot work as configured; raised to the user.
         """
         self.attach(context)
-        self.log_directory.mkdir(parents=True, exist_ok=True)
+        make_directories(self.log_directory)
 
     def attach(self, context: RunContext) -> None:
         """The part of ``initialize`` that makes nothing on disk, for a backend without files of its own."""
         self.context = context
         self.log_directory = context.directory / self.id
+        if not context.is_primary:
+            self.log_directory /= f"rank-{context.rank}"
         self.limits = RateLimit(self.config, self.default_write_every_n_seconds, context.clock)
 
     def default_write_every_n_seconds(self, state: State) -> float:

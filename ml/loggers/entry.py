@@ -3,9 +3,10 @@
 import os
 from typing import NamedTuple
 
+from ml.core.errors import LogValueError
 from ml.core.state import Phase
 from ml.loggers.kinds import Kind
-from ml.loggers.reduce import Reduce, ReduceOptions
+from ml.loggers.reduce import ACROSS_RANKS, AcrossRanks, Reduce, ReduceOptions
 
 Ident = tuple[Kind, str, str]
 """``(kind, namespace, key)``: what makes two values the same series."""
@@ -26,10 +27,30 @@ def reduce_of(entry: Entry, phase: Phase) -> Reduce | None:
     """Returns how a value is reduced over its window; ``None``: not at all."""
     if not entry[0][0].reducible:
         return None
-    asked = entry[2].reduce if isinstance(entry[2], ReduceOptions) else None
+    options = entry[2] if isinstance(entry[2], ReduceOptions) else ReduceOptions()
     if phase == "train":
-        return None if asked == "last" else asked
-    return asked or "mean"
+        return None if options.reduce == "last" else options.reduce
+    return options.reduce or options.across_ranks or "mean"
+
+
+def across_ranks_of(entry: Entry, phase: Phase) -> AcrossRanks | None:
+    """Returns how a value is reduced over the ranks; ``None``: not at all.
+
+    Raises:
+        LogValueError: In no way that there is.
+    """
+    options = entry[2]
+    if not isinstance(options, ReduceOptions) or options.across_ranks is None:
+        return None
+    if options.across_ranks not in ACROSS_RANKS:
+        raise LogValueError(f"across_ranks is one of {', '.join(ACROSS_RANKS)}, got {options.across_ranks!r}")
+    if phase == "train" and options.reduce is not None:
+        raise LogValueError(
+            f"in training it is reduced over steps or over ranks, got reduce={options.reduce!r} and"
+            f" across_ranks={options.across_ranks!r}",
+            "Leave one of them out, or log two keys.",
+        )
+    return options.across_ranks
 
 
 def origin_of(entry: Entry) -> str:

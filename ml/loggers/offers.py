@@ -6,14 +6,18 @@ step. A series is *settled* when no window needs it any more; that holds until a
 window opens, and is what makes a call that nobody needs cost next to nothing.
 """
 
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from ml.core.errors import LogValueError
 from ml.core.state import Phase, State
+from ml.loggers.across import Across
 from ml.loggers.compute import ComputeError, compute_contribution, compute_value
 from ml.loggers.delivery import Delivery
-from ml.loggers.entry import Entry, Ident, origin_of, reduce_of
-from ml.loggers.reduce import Reduce, ReduceOptions
+from ml.loggers.entry import Entry, Ident, across_ranks_of, origin_of, reduce_of
+from ml.loggers.reduce import AcrossRanks, Reduce, ReduceOptions
 from ml.loggers.report import Reporter, text_of
 from ml.loggers.route import Audience, Route
 from ml.loggers.snapshot import Snapshots
@@ -23,7 +27,9 @@ from ml.loggers.values import Row
 if TYPE_CHECKING:
     from ml.loggers.multi import MultiLogger
 
-_MIXED = LogValueError("it is logged with reduce elsewhere, and here without", "Use one key for each.")
+_MIXED = LogValueError(
+    "it is logged with reduce elsewhere (or across_ranks), and here without", "Use one key for each."
+)
 
 
 class Offers:
@@ -33,10 +39,14 @@ class Offers:
         deliveries: The backends; which of them are due is asked anew at every step.
         snapshots: Takes the copies.
         reporter: Takes the failures of values.
+        across: Takes what is reduced over ranks; ``None``: there is but one, and its values are what they are.
     """
 
-    def __init__(self, deliveries: list[Delivery], snapshots: Snapshots, reporter: Reporter) -> None:
+    def __init__(
+        self, deliveries: list[Delivery], snapshots: Snapshots, reporter: Reporter, across: Across | None = None
+    ) -> None:
         self._deliveries, self._snapshots, self._reporter = deliveries, snapshots, reporter
+        self._across = across
         self._routes: dict[Ident, Route] = {}
         self._audiences: dict[tuple[Delivery, ...], Audience] = {}
         self._settled: dict[Ident, Route] = {}
@@ -114,7 +124,8 @@ class Offers:
             self._offer(entry, state)
             return
         audience = route.audience
-        keepers = [delivery for delivery in audience.waiting if delivery.keep(ident, "train")]
+        waiting = audience.waiting
+        keepers = [delivery for delivery in waiting if delivery.keep(ident, "train")] if waiting else waiting
         if not audience.due:
             if not keepers:
                 self._settled[ident] = route
@@ -130,7 +141,7 @@ class Offers:
             except BaseException:
                 _count_failed([*audience.due, *keepers], "callable")
                 raise
-        row = (ident[0], ident[1], ident[2], value)
+        row = (*route.ident, value)
         audience.rows.append(row)
         for delivery in keepers:
             delivery.give(row)
@@ -140,13 +151,22 @@ class Offers:
         ident = entry[0]
         route = self._routes.get(ident)
         if route is None:
-            route = self._routes[ident] = Route(ident, self._deliveries, self._audiences)
+            route = self._route(ident)
         if route.refusals:
             route.tell_refused()
         if route.problem is not None:
             self._fail(route.receivers, "value", route.problem, entry, route)
             return
         kind = ident[0]
+        if type(entry[2]) is ReduceOptions and entry[2].across_ranks is not None:
+            try:
+                across_ranks = across_ranks_of(entry, state.phase)
+            except LogValueError as problem:
+                self._fail(route.receivers, "value", problem, entry, route)
+                return
+            if self._across is not None and across_ranks is not None:
+                self._share(entry, across_ranks, self._across, route, state)
+                return
         if kind.reducible and (entry[2] is not None or state.phase != "train"):
             reduce = reduce_of(entry, state.phase)
             if reduce is not None:
@@ -155,7 +175,7 @@ class Offers:
         if route.is_reduced:
             self._fail(route.receivers, "value", _MIXED, entry, route)
             return
-        takers = route.receivers
+        takers = list(route.receivers)
         if kind.limited:
             takers = [delivery for delivery in takers if delivery.keep(ident, state.phase)]
             if not takers:
@@ -166,7 +186,7 @@ class Offers:
         if not takers:
             return
         try:
-            row: Row = (kind, ident[1], ident[2], compute_value(entry, route.path, self._snapshots))
+            row: Row = (*route.ident, compute_value(entry, route.path, self._snapshots))
         except ComputeError as failure:
             self._fail(takers, failure.reason, failure.error, entry, route)
         except BaseException:
@@ -176,14 +196,62 @@ class Offers:
             for delivery in takers:
                 delivery.give(row)
 
+    def give_late(self, values: "Iterable[tuple[State, Ident, object]]", *, are_last: bool = False) -> None:
+        """Gives values of earlier steps to those that take them.
+
+        In training these are those whose window has not kept the key yet, or all if none will come after the values.
+        """
+        for state, of_state in groupby(values, itemgetter(0)):
+            rows: dict[Delivery, list[Row]] = {}
+            for _, ident, value in of_state:
+                limited = ident[0].limited and state.phase == "train" and not are_last
+                for delivery in (self._routes.get(ident) or self._route(ident)).receivers:
+                    if not limited or delivery.keep(ident, "train"):
+                        rows.setdefault(delivery, []).append((*ident, value))
+            for delivery, given in rows.items():
+                delivery.give_late(state, given)
+
+    def _route(self, ident: Ident) -> Route:
+        redact = self._reporter.redactor.redact_text
+        route = self._routes[ident] = Route(ident, self._deliveries, self._audiences, redact)
+        return route
+
+    def _share(self, entry: Entry, across_ranks: AcrossRanks, across: Across, route: Route, state: State) -> None:
+        """Has a value computed and kept for when the ranks' values are put together."""
+        reduce = reduce_of(entry, state.phase)
+        try:
+            if state.phase == "train":
+                self._reduces(entry[0], route)
+                across.add(
+                    route.ident, across_ranks, *compute_contribution(entry, across_ranks, self._snapshots), state
+                )
+            else:
+                assert reduce is not None, "a pass reduces every number"
+                contribution = compute_contribution(entry, reduce, self._snapshots)
+                across.add_to_pass(route.ident, across_ranks, reduce, *contribution, state)
+        except ComputeError as failure:
+            self._fail(route.receivers, failure.reason, failure.error, entry, route)
+        except Exception as error:
+            self._fail(route.receivers, "value", error, entry, route)
+        except BaseException:
+            _count_failed(route.receivers, "callable")
+            raise
+        else:
+            for delivery in route.receivers:
+                delivery.tally.skip("reduced")
+
+    def _reduces(self, ident: Ident, route: Route) -> None:
+        """A series turns out to be one that is reduced in training."""
+        route.is_reduced, route.is_straight = True, False
+        route.tell_limited()  # it may have been settled until now, and is told no other time
+        self._settled.pop(ident, None)
+
     def _reduce(self, entry: Entry, reduce: Reduce, route: Route, state: State) -> None:
         """Has a value computed and added to the windows that reduce it."""
         if not route.receivers:
             return
         if state.phase == "train":
-            route.is_reduced, route.is_straight = True, False
-            route.tell_limited()  # it may have been settled until now, and is told no other time
-            self._settled.pop(entry[0], None)
+            self._reduces(entry[0], route)
         try:
             number, weight = compute_contribution(entry, reduce, self._snapshots)
         except ComputeError as failure:
@@ -194,7 +262,7 @@ class Offers:
         else:
             for delivery in route.receivers:
                 try:
-                    delivery.reduce(entry[0], reduce, number, weight, state)
+                    delivery.reduce(route.ident, reduce, number, weight, state)
                 except Exception as error:  # numbers of two devices, say
                     self._fail([delivery], "value", error, entry, route)
 
@@ -204,7 +272,9 @@ class Offers:
             delivery.tally.refuse(reason, 1)
         return reason is not None
 
-    def _fail(self, takers: list[Delivery], reason: Failed, error: BaseException, entry: Entry, route: Route) -> None:
+    def _fail(
+        self, takers: Sequence[Delivery], reason: Failed, error: BaseException, entry: Entry, route: Route
+    ) -> None:
         _count_failed(takers, reason)
         origin = origin_of(entry)
         if isinstance(error, LogValueError):
@@ -216,7 +286,7 @@ class Offers:
             self._reporter.report("values", text, error, about=route.path)
 
 
-def _count_failed(takers: list[Delivery], reason: Failed) -> None:
+def _count_failed(takers: Sequence[Delivery], reason: Failed) -> None:
     for delivery in takers:
         delivery.tally.accept(1)
         delivery.tally.fail(reason)

@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 Reduce = Literal["last", "mean", "sum", "min", "max"]
 REDUCES: tuple[Reduce, ...] = get_args(Reduce)
 
+AcrossRanks = Literal["mean", "sum", "min", "max"]
+ACROSS_RANKS: tuple[AcrossRanks, ...] = get_args(AcrossRanks)
+
 
 class ReduceOptions(NamedTuple):
-    """How a scalar is reduced over its window; ``reduce`` ``None`` is the phase's default."""
+    """How a scalar is reduced over its window, where ``None`` is the phase's default, and over ranks, if at all."""
 
     reduce: Reduce | None = None
     weight: object = 1.0
+    across_ranks: AcrossRanks | None = None
 
 
 class Reduction:
@@ -45,12 +49,19 @@ class Reduction:
 
     def add(self, number: "Number", weight: "Number", state: State) -> None:
         """Takes one more number, of the step ``state``; ``weight`` counts in a mean only."""
-        if self._total is None:
-            total = number * weight if self.reduce == "mean" else number
-        else:
-            total = self._joined(self._total, number, weight)
+        self.merge(number * weight if self.reduce == "mean" else number, weight, state)
+
+    def merge(self, total: "Number", weight: "Number", state: State) -> None:
+        """Takes what ``partial`` of another reduction gave, which ended with the step ``state``."""
+        if self._total is not None:
+            total = self._joined(self._total, total)
         # All at once, and last: what fails or is interrupted before leaves the window as it was.
         self._total, self._weight, self.state, self.is_open = total, self._weight + weight, state, True
+
+    def partial(self) -> "tuple[Number, Number]":
+        """Returns what the numbers so far come to, and their weight: what ``merge`` takes."""
+        assert self._total is not None, "nothing was added"
+        return self._total, self._weight
 
     def take(self) -> "Number":
         """Returns the reduced number, a tensor if a tensor was added; the window goes on."""
@@ -62,18 +73,16 @@ class Reduction:
             return math.nan
         return self._total / self._weight
 
-    def _joined(self, total: "Number", number: "Number", weight: "Number") -> "Number":
+    def _joined(self, total: "Number", other: "Number") -> "Number":
         match self.reduce:
             case "last":
-                return number
-            case "mean":
-                return total + number * weight
-            case "sum":
-                return total + number
+                return other
+            case "mean" | "sum":
+                return total + other
             case "min":
-                return _least(total, number)
+                return _least(total, other)
             case "max":
-                return _greatest(total, number)
+                return _greatest(total, other)
 
 
 def _least(first: "Number", second: "Number") -> "Number":

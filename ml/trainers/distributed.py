@@ -5,14 +5,16 @@ Only the trainer talks to other ranks, and only from here: logging never does.
 
 import os
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
+from torch._C._distributed_c10d import PrefixStore, TCPStore
 from torch.nn.parallel import DistributedDataParallel
 
 from ml.core.errors import ConfigError
+from ml.io.ranks import RankStore
 
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -21,13 +23,13 @@ class World:
     """The ranks that train together, and this one's device. One process alone is a world of size 1.
 
     Attributes:
-        rank: Of this process, 0 ... size - 1; 0 is the primary one.
+        rank: Of this process, 0 ... size - 1.
         size: How many there are.
         device: Where this one computes.
         store: Through which ranks can tell each other something; ``None`` in a world of size 1.
     """
 
-    def __init__(self, device: torch.device, *, rank: int = 0, size: int = 1, store: Store | None = None) -> None:
+    def __init__(self, device: torch.device, *, rank: int = 0, size: int = 1, store: RankStore | None = None) -> None:
         self.device, self.rank, self.size, self.store = device, rank, size, store
         # Flags and random states are on the CPU; asking for them must not wait for a GPU.
         self._cpu_group = dist.new_group(backend="gloo") if size > 1 else None
@@ -54,7 +56,7 @@ class World:
         rank, size = dist.get_rank(), dist.get_world_size()
         store = TCPStore(environ["MASTER_ADDR"], int(environ["MASTER_PORT"]), is_master=False)
         prefix = f"ml/{environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-        return cls(chosen, rank=rank, size=size, store=PrefixStore(prefix, store))
+        return cls(chosen, rank=rank, size=size, store=cast(RankStore, PrefixStore(prefix, store)))
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Returns the model with gradients that are averaged over the ranks."""
@@ -64,7 +66,7 @@ class World:
         return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
 
     def synchronize_buffers(self, model: nn.Module) -> None:
-        """Gives every rank the primary one's buffers: running statistics differ after a training step."""
+        """Gives every rank the first one's buffers: running statistics differ after a training step."""
         if self.size > 1:
             for buffer in model.buffers():
                 dist.broadcast(buffer, src=0)

@@ -176,6 +176,21 @@ def test_a_file_in_the_way_is_a_wrong_configuration(tmp_path, inside):
 # --- restarted jobs ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+@pytest.mark.parametrize(("mode", "is_refused"), [(0o777, True), (0o1777, False), (0o775, False)])
+def test_somebody_elses_directory_that_everybody_can_write_to_is_refused(tmp_path, mode, is_refused):
+    run = tmp_path / "run"
+    run.mkdir()
+    os.chown(run, 65534, 65534)
+    run.chmod(mode)
+    if is_refused:
+        with pytest.raises(ConfigError, match="belongs to user 65534 and everybody may replace files in it"):
+            start(run)
+        assert os.listdir(run) == []
+    else:
+        assert start(run).path == run
+
+
 @pytest.mark.parametrize("counter", ["TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"])
 def test_a_restarted_job_joins_and_a_first_start_does_not(tmp_path, counter):
     start(tmp_path / "demo", {counter: "0"})
@@ -264,6 +279,17 @@ def test_all_ranks_learn_what_the_first_decided_and_make_nothing(tmp_path):
     learned[0].finish("failed")
     assert tree(tmp_path) == before
     assert record(first)["status"] == "running"
+
+
+def test_the_primary_rank_decides_also_where_it_is_not_the_first(tmp_path):
+    options = {"world_size": 2, "primary_rank": 1, "store": FakeStore()}
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(start, tmp_path / "wrong", rank=0, **options)
+        primary = start(tmp_path / "demo", rank=1, **options)
+
+    assert other.result(30) == primary
+    assert record(primary)["rank"] == 1
+    assert os.listdir(tmp_path) == ["demo"]
 
 
 def test_several_runs_of_the_same_ranks_are_told_apart(tmp_path):

@@ -1,14 +1,12 @@
-"""Only the primary rank writes, and only it computes; a callable that needs the other ranks is stopped."""
+"""Only the primary rank writes what all share, and computes it; a callable that needs the others is stopped."""
 
 import json
-import subprocess
-import sys
-import textwrap
 
 import pytest
 import torch
 import torch.distributed as dist
 
+from ml.core.registry import LOGGERS
 from ml.core.run import RunContext
 from ml.core.state import State
 from ml.loggers.base import BaseLoggerConfig
@@ -16,6 +14,7 @@ from ml.loggers.group import LoggerGroup
 from ml.loggers.memory import MemoryLogger
 from ml.loggers.multi import MultiLogger
 from ml.loggers.snapshot import CollectiveError, Snapshots
+from ml.reading import open_run
 
 
 @pytest.fixture
@@ -39,6 +38,64 @@ def test_a_rank_that_is_not_the_primary_one_computes_and_writes_nothing(tmp_path
     assert memory.entries == []
     assert not (tmp_path / "run").exists()
     assert group.stats() == {}
+
+
+@pytest.mark.parametrize("make", [LoggerGroup, lambda loggers, context: initialized(loggers, context)])
+def test_a_backend_of_all_ranks_is_on_every_rank_and_the_others_compute_only_for_it(tmp_path, make):
+    of_all, of_one = (MemoryLogger(BaseLoggerConfig("memory", id=id, all_ranks=id == "all")) for id in ("all", "one"))
+    component = MultiLogger("model")
+    group = make([of_all, of_one], RunContext(tmp_path, rank=1, world_size=2))
+    component.log_scalar("loss", lambda: 1.0)
+    group.write([component], State(num_steps=1))
+    group.close()
+
+    assert [entry.value for entry in of_all.entries] == [1.0]
+    assert of_one.entries == []
+    assert list(group.stats()) == ["all"]
+
+
+def initialized(loggers, context):
+    for logger in loggers:
+        logger.initialize(context)
+    return LoggerGroup.in_place(loggers)
+
+
+def test_ranks_that_all_write_keep_their_files_apart(tmp_path, capsys):
+    for rank in (0, 1):
+        context = RunContext(tmp_path, rank=rank, world_size=2)
+        loggers = [LOGGERS.build({"name": name, "all_ranks": True}) for name in ("json", "tensorboard", "stdout")]
+        component = MultiLogger("model")
+        with LoggerGroup(loggers, context) as group:
+            component.log_scalar("rank", float(rank))
+            component.log_scalar("bad", lambda: 1 / 0)
+            group.write([component], State(num_steps=1))
+
+    for rank, (log, events, text, errors) in enumerate(
+        [
+            ("json/log.jsonl", "tensorboard/train", "stdout.log", "errors.jsonl"),
+            ("json/rank-1/log.jsonl", "tensorboard/rank-1/train", "stdout-rank-1.log", "errors-rank-1.jsonl"),
+        ]
+    ):
+        (line,) = (tmp_path / log).read_text().splitlines()
+        assert json.loads(line)["scalars"] == {"model/rank": float(rank)}
+        assert len(list((tmp_path / events).iterdir())) == 1
+        assert f"rank {rank}" in (tmp_path / text).read_text()
+        assert len((tmp_path / errors).read_text().splitlines()) == 1
+    assert capsys.readouterr().out.count("rank 0") == 1
+    assert open_run(tmp_path).scalars()["value"].tolist() == [0.0]
+
+
+@pytest.mark.parametrize("primary_rank", [2, -1])
+def test_the_primary_rank_may_be_any(tmp_path, primary_rank):
+    for rank in range(3):
+        memory, component = MemoryLogger(BaseLoggerConfig("memory")), MultiLogger("model")
+        context = RunContext(tmp_path, rank=rank, world_size=3, primary_rank=primary_rank)
+        with LoggerGroup([memory], context) as group:
+            component.log_scalar("loss", 1.0)
+            group.write([component], State(num_steps=1))
+
+        assert context.is_primary == (rank == 2)
+        assert len(memory.entries) == (rank == 2)
 
 
 COLLECTIVES = {
@@ -102,66 +159,3 @@ def test_collectives_work_again_outside_of_callables(process_group, tmp_path):
         group.write([component], State(num_steps=1))
 
     dist.all_reduce(torch.ones(1))
-
-
-SCRIPT = """
-    import json, sys
-    import torch
-    import torch.distributed as dist
-    from ml.core.run import RunContext
-    from ml.core.state import State
-    from ml.loggers.base import BaseLoggerConfig
-    from ml.loggers.group import LoggerGroup
-    from ml.loggers.memory import MemoryLogger
-    from ml.loggers.multi import MultiLogger
-
-    rank, store, directory = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    memory, component, computed = MemoryLogger(BaseLoggerConfig("memory")), MultiLogger("model"), []
-
-    def reduced():
-        loss = torch.ones(1)
-        dist.all_reduce(loss)
-        return loss
-
-    with LoggerGroup([memory], RunContext(directory, rank=rank, world_size=2)) as group:
-        for step in (1, 2, 3):
-            mean = torch.full((1,), float(rank))
-            dist.all_reduce(mean)
-            component.log_scalar("collective", reduced)
-            component.log_scalar("mean", mean)
-            component.log_scalar("own", lambda: computed.append(rank) or 1.0)
-            group.write([component], State(num_steps=step))
-        component.log_scalar("collective", reduced)
-        group.write([component], State("valid", num_steps=3))
-    print(json.dumps([[entry.key, entry.value] for entry in memory.entries]), len(computed))
-    print({name: stats.failed for name, stats in group.stats().items()}, file=sys.stderr)
-    dist.destroy_process_group()
-"""
-
-
-@pytest.mark.timeout(90)
-def test_two_ranks_log_and_exit_although_a_callable_wants_both(tmp_path):
-    command = [sys.executable, "-c", textwrap.dedent(SCRIPT)]
-    ranks = [
-        subprocess.Popen(
-            [*command, str(rank), str(tmp_path / "store"), str(tmp_path / "run")],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    try:
-        told = [rank.communicate(timeout=60) for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-
-    assert [rank.returncode for rank in ranks] == [0, 0], told
-    values, computed = told[0][0].rsplit(" ", 1)
-    assert json.loads(values) == [["mean", 1.0], ["own", 1.0]] * 3
-    assert int(computed) == 3
-    assert "Cannot log 'model/collective'" in told[0][1]
-    assert "{'memory': {'collective': 4}}" in told[0][1]
-    assert told[1][0].strip() == "[] 0"
