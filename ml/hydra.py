@@ -24,7 +24,7 @@ from ml.models.config import CnnConfig
 from ml.tasks.config import DigitsConfig
 from ml.trainers.config import SupervisedTrainerConfig
 
-_BACKENDS = ("tensorboard", "stdout", "json", "memory")
+_BACKENDS = ("tensorboard", "stdout", "json", "journal", "memory")
 _SCHEMAS: dict[str, dict[str, type[BaseConfig]]] = {
     "trainer": {"supervised": SupervisedTrainerConfig},
     "task": {"digits": DigitsConfig},
@@ -41,12 +41,17 @@ class RunConfig:
         directory: Another directory for this run.
         on_error: ``warn``: training survives a failing backend; ``raise``: it does not.
         close_timeout_s: Seconds that the backends have at the end, all together.
+        audit_syncs: Names every logged callable that waits for an accelerator. Slow: for a few steps.
+        primary_rank: The rank that writes what all share; -1 is the last. By default what ``ML_PRIMARY_RANK``
+            says, else 0.
     """
 
     name: str = MISSING
     directory: str | None = None
     on_error: str = "warn"
     close_timeout_s: float = 10.0
+    audit_syncs: bool = False
+    primary_rank: int | None = None
 
 
 @dataclass

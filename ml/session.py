@@ -23,14 +23,17 @@ from types import TracebackType
 from ml.core.config import BaseConfig
 from ml.core.errors import ConfigError
 from ml.core.registry import LOGGERS
-from ml.core.run import RunContext, detect_rank
+from ml.core.run import RunContext, detect_rank, resolve_primary_rank
 from ml.core.state import PHASES, Phase, State, resumed
 from ml.io.lifetime import close_at_exit, forget_at_exit, tell_after_fork
-from ml.io.rundir import RunDirectory, Status, Store, start_run_directory
+from ml.io.ranks import RankStore
+from ml.io.rundir import RunDirectory, Status, start_run_directory
+from ml.io.signals import Sigterm
 from ml.loggers.base import AnyLogger, BaseLogger
+from ml.loggers.graphs import outside_of_graphs, skip_frames
 from ml.loggers.group import LoggerGroup
 from ml.loggers.multi import MultiLogger
-from ml.loggers.reduce import Reduce
+from ml.loggers.reduce import AcrossRanks, Reduce
 from ml.loggers.report import OnError
 from ml.loggers.stats import LoggerStats
 
@@ -38,6 +41,9 @@ LoggerSpec = AnyLogger | BaseConfig | Mapping[str, object] | str
 """A backend, its configuration, a mapping with a ``name``, or the name alone."""
 
 DEFAULT_LOGGERS = ("stdout", "json", "tensorboard")
+
+SIGTERM_S = 4.0
+"""How long ``handle_sigterm`` lets a SIGTERM wait. Clusters send a SIGKILL after 5 s at the least, mostly after 30."""
 
 _log = logging.getLogger("ml")
 
@@ -51,6 +57,9 @@ def start_run(
     state: State | Mapping[str, object] | None = None,
     on_error: OnError = "warn",
     close_timeout_s: float = 10.0,
+    audit_syncs: bool = False,
+    handle_sigterm: bool = False,
+    primary_rank: int | None = None,
 ) -> "Run":
     """Starts a run: its directory, its backends, its counters.
 
@@ -65,23 +74,49 @@ def start_run(
             attempt, or ``run.state`` itself. It goes on in training.
         on_error: ``"warn"``: a failing backend is reported, training goes on. ``"raise"``, for tests.
         close_timeout_s: How long closing may take, all backends together.
+        audit_syncs: Names every callable that waits for an accelerator, as ``.item()`` does. Slow: for a few steps.
+        handle_sigterm: Makes a SIGTERM wait, at most 4 s, until what was logged in finished steps is
+            durable and the run is recorded as interrupted; then it acts as it did before. In the main thread only.
+        primary_rank: Of several ranks, the one that decides the directory and has the backends, the same on all;
+            with pipeline parallelism -1, the last. By default what ``ML_PRIMARY_RANK`` says, else 0.
 
     Returns:
-        The run, a context manager. On a rank that is not the primary one it counts, and writes nothing.
+        The run, a context manager. On a rank that is not the primary one it counts, and writes nothing but to
+        backends with ``all_ranks``.
 
     Raises:
         ConfigError: A backend, its configuration or the state is wrong, or the directory cannot be used.
     """
     built = _build_all(loggers)
     LoggerGroup.check(built, on_error, close_timeout_s)
+    if handle_sigterm:
+        try:
+            Sigterm.check()
+        except ValueError as error:
+            raise ConfigError(f"handle_sigterm=True cannot work here: {error}. Leave it out.") from error
     began = resumed(state)
     rank, world_size = detect_rank()
+    primary_rank = resolve_primary_rank(primary_rank, world_size)
+    store = _process_group_store()
     place = start_run_directory(
-        directory, resume=resume, config=config, rank=rank, world_size=world_size, store=_process_group_store()
+        directory,
+        resume=resume,
+        config=config,
+        rank=rank,
+        world_size=world_size,
+        primary_rank=primary_rank,
+        store=store,
     )
-    context = RunContext(place.path, attempt=place.attempt, rank=rank, world_size=world_size)
+    context = RunContext(place.path, attempt=place.attempt, rank=rank, world_size=world_size, primary_rank=primary_rank)
     try:
-        group = LoggerGroup(built, context, on_error=on_error, close_timeout_s=close_timeout_s)
+        group = LoggerGroup(
+            built,
+            context,
+            store=store,
+            on_error=on_error,
+            close_timeout_s=close_timeout_s,
+            audit_syncs=audit_syncs,
+        )
     except BaseException:
         place.finish("failed")
         raise
@@ -93,7 +128,7 @@ def start_run(
             " when the run is read. Pass state=, the run.state._asdict() of a checkpoint.",
             place.path,
         )
-    return Run(group, place, began)
+    return Run(group, place, began, handle_sigterm=handle_sigterm)
 
 
 class Run:
@@ -108,7 +143,7 @@ class Run:
         logger: What ``log`` logs to, for the other kinds of value: ``run.logger.log_image(...)``.
     """
 
-    def __init__(self, group: LoggerGroup, place: RunDirectory, state: State) -> None:
+    def __init__(self, group: LoggerGroup, place: RunDirectory, state: State, *, handle_sigterm: bool = False) -> None:
         self.path, self.context, self.group = place.path, group.context, group
         self.logger = MultiLogger("")
         self._place = place
@@ -118,7 +153,11 @@ class Run:
         self._state = state._replace(start_time_s=place.started_s)
         self._closed = False
         self._warned: set[str] = set()
+        self._sigterm: Sigterm | None = None
+        if handle_sigterm:
+            self._sigterm = Sigterm(self._prepare_to_end)
         self._at_exit = _AtExit(self)
+        skip_frames(Run)
         close_at_exit(self._at_exit)
         tell_after_fork(self)
 
@@ -134,7 +173,15 @@ class Run:
             self._components[namespace] = MultiLogger(namespace)
         return self._components[namespace]
 
-    def log(self, values: Mapping[str, object], *, weight: float = 1.0, reduce: Reduce | None = None) -> None:
+    @outside_of_graphs
+    def log(
+        self,
+        values: Mapping[str, object],
+        *,
+        weight: float = 1.0,
+        reduce: Reduce | None = None,
+        across_ranks: AcrossRanks | None = None,
+    ) -> None:
         """Logs numbers, and texts: ``{key: value or callable}``.
 
         Args:
@@ -142,13 +189,15 @@ class Run:
                 string; a callable gives a number. Other kinds: ``run.logger``.
             weight: What each number counts for in a mean, e.g. the batch size.
             reduce: See ``MultiLogger.log_scalar``.
+            across_ranks: See there; for the numbers alone.
         """
         for key, value in values.items():
             if isinstance(value, str):
                 self.logger.log_string(key, value)
             else:
-                self.logger.log_scalar(key, value, reduce=reduce, weight=weight)
+                self.logger.log_scalar(key, value, reduce=reduce, weight=weight, across_ranks=across_ranks)
 
+    @outside_of_graphs
     def step(self, *, samples: int = 0, step: int | None = None, force: bool = False) -> None:
         """Ends a step: counters advance, and every backend that is due gets its values.
 
@@ -234,10 +283,19 @@ class Run:
         self._closed = True
         with ExitStack() as ending:
             ending.callback(forget_at_exit, self._at_exit)
+            if self._sigterm is not None:
+                ending.callback(self._sigterm.close)
             ending.callback(self._place.finish, status, elapsed_time_s=self.state.elapsed_time_s)
             ending.callback(self.group.close)
             self._end_open_step()
         return self.group.stats()
+
+    def _prepare_to_end(self) -> None:
+        durable = self.group.secure(SIGTERM_S)
+        if self._sigterm is not None and self._sigterm.ends_process:
+            self._place.finish("interrupted", elapsed_time_s=self.state.elapsed_time_s)
+        if not durable:
+            _log.warning("SIGTERM: not everything that was logged could be made durable within %g s.", SIGTERM_S)
 
     def __enter__(self) -> "Run":
         return self
@@ -257,7 +315,7 @@ class Run:
 
     def __reduce__(self) -> tuple[object, ...]:
         context = self.context
-        identity = (self.path, context.attempt, context.rank, context.world_size)
+        identity = (self.path, context.attempt, context.rank, context.world_size, context.primary_rank)
         return _inert_copy, (*identity, self.state, tuple(self._components))
 
     @property
@@ -301,9 +359,12 @@ class _AtExit:
         self._run.close(_status(getattr(sys, "last_value", None)))
 
 
-def _inert_copy(path: Path, attempt: int, rank: int, world_size: int, state: State, namespaces: tuple[str, ...]) -> Run:
+def _inert_copy(
+    path: Path, attempt: int, rank: int, world_size: int, primary_rank: int, state: State, namespaces: tuple[str, ...]
+) -> Run:
     """Returns what a pickled or copied run becomes: a closed one, with loggers that discard."""
-    group = LoggerGroup([], RunContext(path, attempt=attempt, rank=rank, world_size=world_size))
+    context = RunContext(path, attempt=attempt, rank=rank, world_size=world_size, primary_rank=primary_rank)
+    group = LoggerGroup([], context)
     copy = Run(group, RunDirectory(path, attempt, state.start_time_s), state)
     for namespace in namespaces:
         copy.component(namespace).after_fork_in_child()
@@ -336,10 +397,10 @@ def _status(error: BaseException | None) -> Status:
     return "finished" if error is None or clean_exit else "failed"
 
 
-def _process_group_store() -> Store | None:
+def _process_group_store() -> RankStore | None:
     """Returns the store through which the ranks of ``torch.distributed`` found one another."""
     distributed = sys.modules.get("torch.distributed")
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():
         return None
-    store: Store = distributed.distributed_c10d._get_default_store()
+    store: RankStore = distributed.distributed_c10d._get_default_store()
     return store

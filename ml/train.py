@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ml.core.errors import ConfigError
 from ml.core.registry import CALLBACKS, LOGGERS, MODELS, TASKS, TRAINERS
-from ml.core.run import RunContext
+from ml.core.run import RunContext, resolve_primary_rank
 from ml.core.state import State
 from ml.hydra import check_config, config_directory, explain, register_configs
 from ml.io.rundir import RunDirectory, Status, start_run_directory
@@ -60,16 +60,21 @@ def train(config: DictConfig) -> float:
     loggers = [LOGGERS.build(backend) for backend in _backends(config, total_steps)]
     LoggerGroup.check(loggers, config.run.on_error, config.run.close_timeout_s)
 
-    run = _start_run(config, trainer.config.resume, world)
-    context = RunContext(run.path, attempt=run.attempt, rank=world.rank, world_size=world.size)
+    primary_rank = resolve_primary_rank(config.run.primary_rank, world.size)
+    run = _start_run(config, trainer.config.resume, world, primary_rank)
+    context = RunContext(
+        run.path, attempt=run.attempt, rank=world.rank, world_size=world.size, primary_rank=primary_rank
+    )
     status: Status = "failed"
     try:
         with StopSignals() as signals:
             with LoggerGroup(
-                loggers if context.is_primary else [],
+                loggers,
                 context,
+                store=world.store,
                 on_error=config.run.on_error,
                 close_timeout_s=config.run.close_timeout_s,
+                audit_syncs=config.run.audit_syncs,
             ) as logs:
                 logs.log_config(config)
                 start = State(start_time_s=run.started_s, elapsed_time_s=run.elapsed_time_s)
@@ -149,7 +154,7 @@ def _backends(config: DictConfig, total_steps: int) -> list[DictConfig]:
     return backends
 
 
-def _start_run(config: DictConfig, resume: str | None, world: "World") -> RunDirectory:
+def _start_run(config: DictConfig, resume: str | None, world: "World", primary_rank: int) -> RunDirectory:
     root, directory = ROOT / config.run.name, config.run.directory
     settings = HydraConfig.get() if HydraConfig.initialized() else None
     if settings is not None and settings.mode == RunMode.MULTIRUN and directory is None:
@@ -165,6 +170,7 @@ def _start_run(config: DictConfig, resume: str | None, world: "World") -> RunDir
         config=config,
         rank=world.rank,
         world_size=world.size,
+        primary_rank=primary_rank,
         store=world.store,
     )
 

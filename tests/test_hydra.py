@@ -47,6 +47,7 @@ def train(directory: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
         (["loggers.json.id=tensorboard"], ["'tensorboard'", "id of its own"]),
         (["run.close_timeout_s=-1"], ["close_timeout_s", "-1"]),
         (["run.close_timeout_s=nan"], ["close_timeout_s", "nan"]),
+        (["run.primary_rank=1"], ["primary_rank must lie in -1 ... 0", "got 1"]),
     ],
     ids=lambda value: " ".join(value) if "=" in value[0] + value[-1] else "",
 )

@@ -73,7 +73,7 @@ class BoundedQueue(Generic[T]):
         if size_bytes and self.size_bytes + size_bytes > self.max_bytes:
             if self._firm_bytes(entry.droppable) + size_bytes > self.max_bytes:
                 if ends:
-                    self._end_run()
+                    self.end_run()
                 return [item]
             dropped = self.shrink(self.max_bytes - size_bytes, only_droppable=entry.droppable)
         self._run_is_open = not ends
@@ -101,6 +101,14 @@ class BoundedQueue(Generic[T]):
             self._entries = deque(entry for entry in self._entries if not entry.gone)
             self._gone = 0
         return dropped
+
+    def end_run(self) -> None:
+        """Has the last run end with the items that it has: the rest was dropped on arrival, or never comes."""
+        self._run_is_open = False
+        last = next((entry for entry in reversed(self._entries) if entry.ends or not entry.gone), None)
+        if last is not None and not last.ends:
+            last.ends = True
+            self.runs += 1
 
     def take(self, gather_bytes: int = 0) -> list[T]:
         """Returns the items of the oldest run, which stay in the queue until ``done`` or ``put_back``.
@@ -157,14 +165,6 @@ class BoundedQueue(Generic[T]):
         taken = sum(entry.size_bytes for entry in self._taken if entry.droppable or not for_droppable)
         loose = (self._droppable_bytes if for_droppable else self.size_bytes) - taken
         return self.size_bytes - loose
-
-    def _end_run(self) -> None:
-        """The last item of a run was dropped on arrival: what came before it ends the run."""
-        self._run_is_open = False
-        last = next((entry for entry in reversed(self._entries) if entry.ends or not entry.gone), None)
-        if last is not None and not last.ends:
-            last.ends = True
-            self.runs += 1
 
     def _forget(self, entry: _Entry[T]) -> None:
         entry.gone = True

@@ -53,11 +53,16 @@ def _after_fork_in_child() -> None:
 
 @atexit.register
 def _close_all() -> None:
+    interruption: BaseException | None = None
     for target in reversed(list(_to_close)):  # a run before the group that it writes to
         try:
             target.close()
         except Exception:
             _log.exception("Closing %r at exit failed.", target)
+        except BaseException as error:  # Ctrl-C, which what is being closed has heeded; the others are closed too
+            interruption = error
+    if interruption is not None:
+        raise interruption
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -7,6 +7,7 @@ from ``close`` and, through ``close_at_exit``, when the interpreter ends.
 """
 
 import logging
+import math
 import os
 import threading
 import time
@@ -14,22 +15,28 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from threading import Event
+from threading import Event, get_ident
 from threading import RLock as Lock
 from typing import Generic, TypeVar
 
 from ml.io.bounded import BoundedQueue
 from ml.io.lifetime import tell_after_fork
 
-__all__ = ["Event", "Lock", "Worker"]
+__all__ = ["Event", "Lock", "Worker", "get_ident"]
 
 _log = logging.getLogger("ml")
 
 LINGER_S = 0.05
 """How long a first item waits for company: one wake-up then serves many steps."""
 
+LAST_JOIN_S = 0.5
+"""How long a thread that was told to end is waited for after every deadline.
+
+One that is still inside a C library when the interpreter goes away can abort the process.
+"""
+
 _BUSY_S, _REST_S = 0.001, 0.0002
-_LAST_JOIN_S = 0.5
+_LISTEN_S = 0.5
 
 T = TypeVar("T")
 ResultT = TypeVar("ResultT")
@@ -55,6 +62,9 @@ class Worker(Generic[T]):
         finish: Called last, on the thread, after everything was handled or given up.
         linger_s: How long a first item waits for others.
         gather_bytes: Runs that wait are handled as one, up to this size; see ``BoundedQueue.take``.
+
+    Attributes:
+        thread_id: What ``get_ident()`` returns on the worker's thread.
     """
 
     def __init__(
@@ -76,8 +86,10 @@ class Worker(Generic[T]):
         self._warned = False
         self._rested_s = 0.0
         self._reset()
+        self.thread_id: int | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
+        self.thread_id = self._thread.ident
         tell_after_fork(self)
 
     def _reset(self) -> None:
@@ -91,17 +103,17 @@ class Worker(Generic[T]):
         self._is_changing = self._is_asleep = self._retry_at_once = False
         self._wake_s = 0.0
         self._hurried = 0
-        self._stopping = self._gave_up = False
+        self._ending = self._stopping = self._gave_up = False
 
     @property
     def is_alive(self) -> bool:
-        """Whether items are still handled: not stopped, not a forked child's copy."""
-        return not self._inert and not self._stopping
+        """Whether items are still taken: it was not told to end, and is not a forked child's copy."""
+        return not (self._inert or self._ending or self._stopping)
 
     @property
     def is_here(self) -> bool:
         """Whether the caller runs on this worker's thread."""
-        return self._thread is threading.current_thread()
+        return self.thread_id == get_ident()
 
     @property
     def queued_bytes(self) -> int:
@@ -147,7 +159,7 @@ class Worker(Generic[T]):
             self._hurried += 1
             self._changed.notify_all()
             try:
-                self._changed.wait_for(lambda: self.queued_bytes <= max_bytes or not self.is_alive, timeout_s)
+                self._wait_until(lambda: self.queued_bytes <= max_bytes or not self.is_alive, timeout_s)
             finally:
                 self._hurried -= 1
             return self.queued_bytes <= max_bytes
@@ -161,32 +173,59 @@ class Worker(Generic[T]):
             self._wake_s, self._retry_at_once = 0.0, self._queue.is_taken
             self._changed.notify_all()
             try:
-                self._changed.wait_for(lambda: self._is_empty or self._stopping, timeout_s)
+                self._wait_until(lambda: self._is_empty or self._stopping, timeout_s)
                 return self._is_empty and not self._gave_up
             finally:
                 self._hurried -= 1
 
     def stop(self, timeout_s: float | None = None) -> list[T]:
-        """Handles what is queued, then ends the thread.
+        """Ends the worker and waits for its thread: ``end``, then ``join`` for what is left of the time, or 0.5 s.
+
+        Returns:
+            What was not handled in time, oldest first; it never will be.
+        """
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        left = self.end(timeout_s)
+        self.join(None if deadline_s is None else max(LAST_JOIN_S, deadline_s - time.monotonic()))
+        return left
+
+    def wind_down(self) -> None:
+        """Takes nothing more: once everything is handled the thread ends. Does not wait for that.
+
+        A run whose last item never came, as Ctrl-C was quicker, ends with those that did.
+        """
+        with self._lock:
+            self._ending = True
+            if not self._is_changing:
+                with self._changing():
+                    self._queue_arrived()
+                    self._queue.end_run()
+            self._changed.notify_all()
+
+    def end(self, timeout_s: float | None = None) -> list[T]:
+        """Handles what is queued, as long as there is time, then has the thread end.
 
         Returns:
             What was not handled in time, oldest first; it never will be.
         """
         if self._inert:
             return []
-        own_thread = self.is_here
-        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-        if not own_thread:
+        self.wind_down()
+        if not self.is_here:
             self.drain(timeout_s)
         with self._lock:
             self._stopping = True
             left = [*self._take_dropped(), *self._queue.clear()]
             self._gave_up = self._gave_up or bool(left)
             self._changed.notify_all()
-        if not own_thread:
-            # A thread that is still inside a C library when the interpreter goes away can abort the process.
-            self._thread.join(None if deadline_s is None else max(_LAST_JOIN_S, deadline_s - time.monotonic()))
         return left
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Waits until the thread that was told to ``end`` has; False: not in time, or this is that thread."""
+        if self._inert or self.is_here:
+            return False
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def breathe(self) -> None:
         """Called by a handler now and then: lets other threads have the interpreter once a millisecond."""
@@ -202,7 +241,13 @@ class Worker(Generic[T]):
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError(f"{self.name} belongs to process {self._process} and cannot be pickled.")
 
-    # the queue; the lock is held
+    # the lock is held
+
+    def _wait_until(self, condition: Callable[[], bool], timeout_s: float | None) -> None:
+        """Waits, a while at a time: Python is deaf to a Ctrl-C that comes just before its thread goes to sleep."""
+        end_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        while not condition() and (left_s := end_s - time.monotonic()) > 0:
+            self._changed.wait(min(left_s, _LISTEN_S))
 
     @property
     def _is_empty(self) -> bool:
@@ -294,6 +339,10 @@ class Worker(Generic[T]):
     def _wait(self, idle_s: float | None) -> None:
         while not self._stopping:
             now = time.monotonic()
+            if self._ending and self._is_empty:
+                self._stopping = True
+                self._changed.notify_all()
+                return
             if self._queue.runs and self._is_time():
                 return
             if idle_s is not None and now >= idle_s:

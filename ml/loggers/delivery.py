@@ -50,6 +50,7 @@ class Delivery:
         self._pending = Pending()
         self._plain: list[Row] = []
         self._media: list[Row] = []
+        self._text_bytes = 0
         self._accepted = self._limited = self._reduced = 0
         self._lost = 0
         self._media_open = False
@@ -57,9 +58,9 @@ class Delivery:
         self.due = False
 
     @property
-    def is_here(self) -> bool:
-        """Whether the caller runs on the backend's own thread."""
-        return self._queue.is_here
+    def thread_id(self) -> int | None:
+        """What ``get_ident()`` returns on the backend's own thread; ``None`` where it runs on the caller's."""
+        return self._queue.thread_id
 
     # which values
 
@@ -107,6 +108,8 @@ class Delivery:
     def give(self, row: Row) -> None:
         """Takes a value of the running step."""
         self._accepted += 1
+        if isinstance(row[3], str):
+            self._text_bytes += len(row[3])
         (self._media if row[0].droppable else self._plain).append(row)
 
     def give_plain(self, rows: list[Row], idents: list[Ident], phase: Phase) -> None:
@@ -114,6 +117,13 @@ class Delivery:
         self._accepted += len(rows)
         self._plain += rows
         self._kept[phase][False].update(idents)
+
+    def give_late(self, state: State, rows: list[Row]) -> None:
+        """Takes numbers and texts of an earlier step, or of an ended pass; they wait for the next write."""
+        self._accepted += len(rows)
+        self.count()
+        self._pending.add(state, rows, [], text_bytes=sum(len(row[3]) for row in rows if isinstance(row[3], str)))
+        self._bound()
 
     def reduce(self, ident: Ident, reduce: Reduce, number: "Number", weight: "Number", state: State) -> None:
         """Takes one contribution to a reduced value."""
@@ -145,6 +155,7 @@ class Delivery:
                 self._reductions["train"].clear()
         self.collect(state)
         if due:
+            snapshots.launch()  # before anyone may wait for its copies
             self.hand_over(state)
         elif self._pending.size_bytes:
             self._bound()
@@ -153,9 +164,10 @@ class Delivery:
         """Puts the values of a step behind what is pending."""
         self.count()
         if self._plain or self._media:
-            plain, media = self._plain, self._media
-            self._plain, self._media = [], []  # first: what an interruption leaves here would be written twice
-            self._pending.add(state, plain, media)
+            plain, media, text_bytes = self._plain, self._media, self._text_bytes
+            # First: what an interruption leaves here would be written twice.
+            self._plain, self._media, self._text_bytes = [], [], 0
+            self._pending.add(state, plain, media, text_bytes=text_bytes)
 
     def end_pass(self, state: State, snapshots: "Snapshots") -> None:
         """The pass whose last step was ``state`` is over: writes its reductions and what is pending."""
@@ -164,6 +176,7 @@ class Delivery:
         self.collect(state)
         for kept in self._kept[state.phase]:
             kept.clear()
+        snapshots.launch()
         self.hand_over(state)
 
     def discard_reductions(self, phase: Phase) -> None:
@@ -183,6 +196,7 @@ class Delivery:
             self._take_reductions(state._replace(phase=phase), snapshots)
             self._reductions[phase].clear()
         self.collect(state)
+        snapshots.launch()
         self.hand_over(state)
 
     def hand_over(self, state: State) -> None:
@@ -197,13 +211,13 @@ class Delivery:
 
     def send_pending(self, state: State) -> None:
         """Sends what is pending to the backend as one write of ``state``."""
+        size_bytes = self._pending.size_bytes
         batches = self._pending.take()
         if not batches:
             return
         if batches[-1].state is not state:
             batches.append(Batch(state, [], 0))  # what ends the run says which state is written
         waits, max_bytes = self.backend.config.on_full == "wait", self.backend.config.max_queue_bytes
-        size_bytes = sum(batch.size_bytes for batch in batches)
         # More than the queue can hold at once is written piece by piece, where it is waited for.
         in_pieces = waits and size_bytes > max_bytes
         if waits and not in_pieces:
@@ -212,7 +226,9 @@ class Delivery:
             if in_pieces:
                 self._wait_for_room(max_bytes - batch.size_bytes)
             more = not in_pieces and batch is not batches[-1]
-            self._drop(self._queue.submit(batch, size_bytes=batch.size_bytes, droppable=batch.is_media, more=more))
+            dropped = self._queue.submit(batch, size_bytes=batch.size_bytes, droppable=batch.is_media, more=more)
+            if dropped:
+                self._drop(dropped)
 
     def _wait_for_room(self, max_bytes: int) -> None:
         wait_s = None if self._deadline_s is None else max(0.0, self._deadline_s - time.monotonic())
@@ -243,9 +259,18 @@ class Delivery:
         before, self._lost = self._lost, lost
         return lost > before
 
-    def stop(self, deadline_s: float) -> None:
+    def wind_down(self) -> None:
+        """Has the backend end when everything is written, and waits for nothing."""
+        self._queue.wind_down()
+
+    def end(self, deadline_s: float) -> None:
         """Ends the backend; what is not written at ``deadline_s`` (of ``time.monotonic``) is given up."""
-        self._queue.stop(max(0.0, deadline_s - time.monotonic()))
+        self._queue.end(max(0.0, deadline_s - time.monotonic()))
+
+    def settle(self, deadline_s: float) -> None:
+        """Waits until ``deadline_s`` for the thread that was told to end; then no count changes any more."""
+        self._queue.join(max(0.0, deadline_s - time.monotonic()))
+        self.count()  # what a Ctrl-C at the end of the last step has left uncounted
         if count := self.tally.finish():
             self._reporter.notice(
                 self.backend.id, f"'{self.backend.id}' did not write {count} values before closing had to end: lost."

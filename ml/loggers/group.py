@@ -11,6 +11,7 @@ What a value goes through is drawn in ``values.py``'s terms: an entry of a
 
 import math
 import os
+import sys
 import time
 from collections.abc import Iterable
 from functools import partial
@@ -22,7 +23,10 @@ from ml.core.errors import ConfigError, LogValueError
 from ml.core.run import RunContext
 from ml.core.state import State, normalized
 from ml.io.lifetime import close_at_exit, forget_at_exit, tell_after_fork
-from ml.io.worker import Lock
+from ml.io.ranks import RankStore
+from ml.io.worker import LAST_JOIN_S, Lock, get_ident
+from ml.loggers.across import Across
+from ml.loggers.audit import SyncAudit
 from ml.loggers.base import AnyLogger
 from ml.loggers.delivery import Delivery
 from ml.loggers.off import OffLogger
@@ -39,32 +43,44 @@ if TYPE_CHECKING:
 class LoggerGroup:
     """The backends of a run: fan-out, lifetime, failure policy, statistics. A context manager.
 
-    Only the primary rank has backends; on other ranks a group computes nothing.
+    Only the primary rank has backends, but for those with ``all_ranks``; a rank without any computes nothing
+    but its part of values across ranks.
 
     Args:
         loggers: The backends; their ids differ.
         context: The run that they belong to.
+        store: What the ranks share: that of the process group. Without one, a value across ranks is that of the
+            primary rank.
         on_error: ``"warn"``: a failure is reported and training goes on. ``"raise"``, for tests:
             the first failure is raised by the group's next call, by ``close`` at the latest.
         close_timeout_s: How long ``close`` may take, all backends together; also at the interpreter's exit.
+        audit_syncs: Names every callable that waits for an accelerator, see ``SyncAudit``. Slow: for a few steps.
 
     Raises:
         ConfigError: See ``check``; or a backend cannot work as it is configured.
     """
+
+    _across: Across | None
 
     def __init__(
         self,
         loggers: Iterable[AnyLogger],
         context: RunContext,
         *,
+        store: RankStore | None = None,
         on_error: OnError = "warn",
         close_timeout_s: float = 10.0,
+        audit_syncs: bool = False,
     ) -> None:
         loggers = list(loggers)
         self.check(loggers, on_error, close_timeout_s)
         self._begin(context, on_error, close_timeout_s)
-        if context.is_primary:
-            self._start(loggers)
+        if audit_syncs:
+            self._snapshots.audit = SyncAudit(self._reporter.notice)
+        deliveries = self._start(_of_this_rank(loggers, context))
+        if store is not None and context.world_size > 1:
+            self._across = Across(context, store, self._reporter)
+        self._serve(deliveries)
         close_at_exit(self)
 
     @staticmethod
@@ -92,8 +108,8 @@ class LoggerGroup:
                 raise ConfigError(f"'{backend.id}' was not initialized. Call its initialize(context) first.")
         group = cls.__new__(cls)
         group._begin(loggers[0].context if loggers else RunContext("."), "warn", 0.0)
-        if group.context.is_primary:
-            group._serve([Delivery(backend, group._reporter, InPlace) for backend in loggers])
+        loggers = _of_this_rank(loggers, group.context)
+        group._serve([Delivery(backend, group._reporter, InPlace) for backend in loggers])
         return group
 
     def _begin(self, context: RunContext, on_error: OnError, close_timeout_s: float) -> None:
@@ -101,17 +117,19 @@ class LoggerGroup:
         from ml.core.redact import Redactor  # its patterns take longer to compile than the rest to import
 
         self._redactor = Redactor(os.environ)
+        self._redactor.learn_argv(sys.argv)
         self._reporter = Reporter(context, self._redactor, on_error)
         self._snapshots = Snapshots(context.world_size)
+        self._across = None
         self._serve([])
         self._lock = Lock()
         self._components: dict[MultiLogger, None] = {}
         self._state: State | None = None
         self._in_pass = self._step_is_open = False
-        self._writing = self._closing = self._closed = False
+        self._writing = self._closing = self._closed = self._stopped = False
         tell_after_fork(self)
 
-    def _start(self, loggers: list[AnyLogger]) -> None:
+    def _start(self, loggers: list[AnyLogger]) -> list[Delivery]:
         started: list[AnyLogger] = []
         for backend in loggers:
             try:
@@ -126,11 +144,12 @@ class LoggerGroup:
                 self._reporter.report(backend.id, f"'{backend.id}' cannot start and stays off: {error}", error)
                 backend = OffLogger(backend, self.context)
             started.append(backend)
-        self._serve([Delivery(backend, self._reporter) for backend in started])
+        return [Delivery(backend, self._reporter) for backend in started]
 
     def _serve(self, deliveries: list[Delivery]) -> None:
         self._deliveries = deliveries
-        self._offers = Offers(deliveries, self._snapshots, self._reporter)
+        self._threads = frozenset(delivery.thread_id for delivery in deliveries)
+        self._offers = Offers(deliveries, self._snapshots, self._reporter, self._across)
 
     def log_config(self, config: object) -> None:
         """Gives every backend the run's configuration, secrets taken out. Call it once, before the first step.
@@ -138,6 +157,7 @@ class LoggerGroup:
         Args:
             config: A ``DictConfig``, a mapping, or a configuration dataclass.
         """
+        self._redactor.learn_config(config)
         typed = self._redactor.redact_config(config)
         with self._lock:
             self._reporter.raise_first()
@@ -161,6 +181,9 @@ class LoggerGroup:
         Raises:
             ConfigError: The state has no known phase.
         """
+        if get_ident() in self._threads:  # the loop may hold the lock, and wait for room that this very thread makes
+            self._reporter.notice("values", "A backend ended a step of the group that it belongs to: ignored.")
+            return
         with self._lock:
             if self._writing:
                 self._reporter.notice("values", "A logged callable ended a step while one was being ended: ignored.")
@@ -182,6 +205,8 @@ class LoggerGroup:
                 with self._snapshots:
                     for delivery in self._deliveries:
                         delivery.end_pass(self._state, self._snapshots)
+                if self._across is not None:
+                    self._across.end_pass(self._state)
 
     def discard_pass(self) -> None:
         """Ends the running validation or test pass without its means: it was not finished. They count as ``closed``."""
@@ -189,6 +214,8 @@ class LoggerGroup:
             if self._in_pass and self._state is not None:
                 for delivery in self._deliveries:
                     delivery.discard_reductions(self._state.phase)
+                if self._across is not None:
+                    self._across.discard_pass(self._state.phase)
                 self.end_pass()
 
     def flush(self, timeout_s: float | None = None) -> bool:
@@ -201,7 +228,7 @@ class LoggerGroup:
             True only when everything that was accepted, and is in no open window, is durable. False
             inside of a logged callable and on a backend's own thread, which cannot wait for itself.
         """
-        if any(delivery.is_here for delivery in self._deliveries):
+        if get_ident() in self._threads:
             return False
         deadline_s = time.monotonic() + (self._close_timeout_s if timeout_s is None else timeout_s)
         with self._lock:
@@ -209,12 +236,43 @@ class LoggerGroup:
                 return False
             self._reporter.raise_first()
             if self._closed:  # which left nothing to do
-                lost = [delivery.lost_since_last_asked() for delivery in self._deliveries]
-                return not any(lost)
+                return not self._has_lost()
             if self._state is not None:
+                self._take_in()
                 for delivery in self._deliveries:
                     delivery.send_pending(self._state)
-            tasks = [delivery.begin_flush() for delivery in self._deliveries]
+        return self._make_durable(deadline_s)
+
+    def secure(self, timeout_s: float) -> bool:
+        """Writes what was accepted, of open windows too, and waits until all is durable: the process may end soon.
+
+        Any thread may call it; it runs no callable, and does not wait longer for a thread that is stuck in a
+        step. The mean of a pass that is running is left out: it is none yet.
+
+        Args:
+            timeout_s: How long that may take.
+
+        Returns:
+            True only when everything that was accepted is durable.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        # Whoever closes does all this; one who is stuck in a step, waiting for room, must not take all the time.
+        is_free = self._lock.acquire(timeout=timeout_s if self._closing else timeout_s / 2)
+        if is_free:
+            try:
+                if self._closed:
+                    return not self._has_lost()
+                if self._state is not None:
+                    self._take_in()
+                    with self._snapshots:
+                        for delivery in self._deliveries:
+                            delivery.end_step(self._state._replace(phase="train"), self._snapshots, due=True)
+            finally:
+                self._lock.release()
+        return self._make_durable(deadline_s) and is_free
+
+    def _make_durable(self, deadline_s: float) -> bool:
+        tasks = [delivery.begin_flush() for delivery in self._deliveries]
         durable = True
         for delivery, task in zip(self._deliveries, tasks, strict=True):
             done = delivery.wait_for(task, deadline_s)
@@ -222,9 +280,13 @@ class LoggerGroup:
                 self._reporter.report(
                     delivery.backend.id, f"'{delivery.backend.id}' cannot flush: {task.error}", task.error
                 )
-            lost_some = delivery.lost_since_last_asked()
-            durable = durable and done and task.error is None and not lost_some
-        return durable
+            durable = durable and done and task.error is None
+        return not self._has_lost() and durable
+
+    def _has_lost(self) -> bool:
+        """Whether a backend has lost values since this was last asked."""
+        lost = [delivery.lost_since_last_asked() for delivery in self._deliveries]
+        return any(lost)
 
     def close(self, timeout_s: float | None = None) -> dict[str, LoggerStats]:
         """Ends the open step and the running pass, writes everything, and closes every backend.
@@ -236,9 +298,8 @@ class LoggerGroup:
         Returns:
             What became of every value. Closing twice is closing once.
         """
-        if self._closing and any(delivery.is_here for delivery in self._deliveries):
-            # Whoever closes waits for this very thread.
-            return {delivery.backend.id: delivery.tally.stats() for delivery in self._deliveries}
+        if self._closing and get_ident() in self._threads:  # whoever closes waits for this very thread
+            return self._tallies()
         timeout_s = self._close_timeout_s if timeout_s is None else timeout_s
         deadline_s = time.monotonic() + timeout_s
         for delivery in self._deliveries:
@@ -247,12 +308,12 @@ class LoggerGroup:
             # A thread is stuck in a step, in a callable or waiting for room: what it holds is lost, the rest is not.
             self._closing = True
             self._stop(deadline_s)
-            return {delivery.backend.id: delivery.tally.stats() for delivery in self._deliveries}
+            return self._tallies()
         try:
-            if not self._closed and not self._writing:
+            if not self._stopped and not self._writing:  # once more, if a Ctrl-C has ended an earlier try
                 self._closing = True
                 try:
-                    self.end_windows()
+                    self._end_windows(deadline_s)
                 finally:
                     self._stop(deadline_s)
             stats = self.stats()
@@ -262,14 +323,34 @@ class LoggerGroup:
         return stats
 
     def _stop(self, deadline_s: float) -> None:
+        """Ends every backend at one deadline, which a Ctrl-C brings to now; then says what is lost."""
         self._closed = True
-        for delivery in self._deliveries:
-            delivery.stop(deadline_s)
-        self._reporter.close(max(0.0, deadline_s - time.monotonic()))
-        forget_at_exit(self)
+        for delivery in self._deliveries:  # all at once: one that blocks takes no time from the others
+            delivery.wind_down()
+        try:
+            if self._across is not None:
+                self._across.stop(0.0)
+            for delivery in self._deliveries:
+                delivery.end(deadline_s)
+        except BaseException:
+            deadline_s = 0.0
+            for delivery in self._deliveries:
+                delivery.end(deadline_s)
+            raise
+        finally:
+            last_s = max(deadline_s, time.monotonic() + LAST_JOIN_S)
+            for delivery in self._deliveries:
+                delivery.settle(last_s)
+            self._threads = frozenset()
+            self._reporter.close(max(0.0, deadline_s - time.monotonic()))
+            self._stopped = True
+            forget_at_exit(self)
 
     def end_windows(self) -> None:
         """Writes what was logged since the last step, the running pass, and what open windows hold."""
+        self._end_windows(time.monotonic())
+
+    def _end_windows(self, deadline_s: float) -> None:
         with self._lock:
             if self._state is None or self._writing:
                 return
@@ -277,6 +358,9 @@ class LoggerGroup:
                 self._writing = True
                 self._write(list(self._components), self._state, force=True)
                 self.end_pass()
+                if self._across is not None:  # others may be dead: half of the time is the backends' own
+                    self._across.close(max(0.0, deadline_s - time.monotonic()) / 2)
+                    self._take_in(are_last=True)
                 with self._snapshots:
                     for delivery in self._deliveries:
                         delivery.end_windows(self._state, self._snapshots)
@@ -286,9 +370,14 @@ class LoggerGroup:
 
     def stats(self) -> dict[str, LoggerStats]:
         """Returns what became of every value so far, by backend id."""
+        if get_ident() in self._threads:
+            return self._tallies()
         with self._lock:
             self._offers.tell_limited()
             return {delivery.backend.id: delivery.stats() for delivery in self._deliveries}
+
+    def _tallies(self) -> dict[str, LoggerStats]:
+        return {delivery.backend.id: delivery.tally.stats() for delivery in self._deliveries}
 
     def __enter__(self) -> "LoggerGroup":
         return self
@@ -303,8 +392,9 @@ class LoggerGroup:
     def after_fork_in_child(self) -> None:
         """Makes the child's copy inert: it discards what it is given."""
         self._lock = Lock()
+        self._across = None
         self._serve([])
-        self._closed, self._writing = True, False
+        self._closed, self._stopped, self._writing = True, True, False
 
     # a step
 
@@ -315,9 +405,10 @@ class LoggerGroup:
         components = list(components)
         for component in components:
             self._components[component] = None
-        if self._closed or not self._deliveries:
+        if self._closed or not (self._deliveries or self._across is not None):
             self._refuse(components)
             return
+        self._take_in()
         if self._state is not None:
             if self._step_is_open:  # it was interrupted: what it had is written as its own
                 for delivery in self._deliveries:
@@ -334,7 +425,7 @@ class LoggerGroup:
             for delivery in due:
                 delivery.open_windows(state, force=force)
         wanted = self._offers.wanted(components, state.phase)
-        if not wanted and not due:
+        if not wanted and not due and self._across is None:
             return
         self._step_is_open = True
         with self._snapshots:
@@ -344,6 +435,13 @@ class LoggerGroup:
                 for delivery in self._deliveries:
                     delivery.end_step(state, self._snapshots, due=delivery.due)
         self._step_is_open = False
+        if self._across is not None and state.phase == "train":
+            self._across.end_step(state, due=bool(due))
+
+    def _take_in(self, *, are_last: bool = False) -> None:
+        """Gives the backends the values over all ranks that came in."""
+        if self._across is not None:
+            self._offers.give_late(self._across.arrived(), are_last=are_last)
 
     def _in_order(self, state: State) -> State:
         """Returns the state as every backend can write it; a count that is none is reported once."""
@@ -363,3 +461,7 @@ class LoggerGroup:
             count = len(component.take())
             for delivery in self._deliveries:
                 delivery.tally.refuse("closed", count)
+
+
+def _of_this_rank(loggers: Iterable[AnyLogger], context: RunContext) -> list[AnyLogger]:
+    return [backend for backend in loggers if context.is_primary or backend.config.all_ranks]

@@ -20,7 +20,8 @@ from ml.io.lifetime import tell_after_fork
 from ml.io.worker import Lock
 from ml.loggers import kinds
 from ml.loggers.entry import Entry, Held, Ident
-from ml.loggers.reduce import Reduce, ReduceOptions
+from ml.loggers.graphs import outside_of_graphs, skip_frames
+from ml.loggers.reduce import AcrossRanks, Reduce, ReduceOptions
 from ml.loggers.snapshot import version
 
 if TYPE_CHECKING:
@@ -60,8 +61,12 @@ class MultiLogger:
     Every ``log_*`` takes a value, or a callable without arguments that gives it;
     a callable runs at most once, at the end of the step, and only if a backend
     wants the value. A value that is not a callable must not be changed in place
-    until then. Calls are thread-safe and re-entrant. None of them raises: what is
-    wrong with a value is found and reported when it is computed.
+    until then: in a torch tensor that is noticed, and fails the value as ``mutated``;
+    in an array, an inference tensor, and in boxes, scores and colors it is not.
+
+    Calls are thread-safe and re-entrant. None of them raises: what is wrong with a
+    value is found and reported when it is computed. ``torch.compile`` leaves them
+    out of its graphs, see ``graphs.py``.
 
     After a fork, and when pickled or copied, the copy discards what it is given.
 
@@ -85,8 +90,10 @@ class MultiLogger:
         self._max_waiting = MAX_WAITING
         self._taking = Lock()
         self._warned = False
+        skip_frames(MultiLogger)
         tell_after_fork(self)
 
+    @outside_of_graphs
     def log_scalar(
         self,
         key: str,
@@ -95,6 +102,7 @@ class MultiLogger:
         namespace: str | None = None,
         reduce: Reduce | None = None,
         weight: float = 1.0,
+        across_ranks: AcrossRanks | None = None,
     ) -> None:
         """Logs one number.
 
@@ -105,9 +113,13 @@ class MultiLogger:
             reduce: What a window makes of several numbers: ``last``, ``mean``, ``sum``, ``min`` or
                 ``max``. ``None`` is ``last`` in training and the mean over the pass otherwise.
             weight: What this number counts for in a mean, e.g. the batch size; 0 or more.
+            across_ranks: What all ranks' numbers of a step, or of a pass, become: ``mean``, ``sum``, ``min`` or
+                ``max``. Log it on every rank that has one; every rank computes it at every step, and none waits
+                for another. In training some steps are written, in a pass its end; not together with ``reduce``
+                in training. A value that not all ranks gave has a text ``<key>.ranks`` beside it: ``7/8 ranks``.
         """
-        if reduce is not None or type(weight) is not float or weight != 1.0:
-            self._add(kinds.SCALAR, key, value, namespace, ReduceOptions(reduce, weight))
+        if reduce is not None or across_ranks is not None or type(weight) is not float or weight != 1.0:
+            self._add(kinds.SCALAR, key, value, namespace, ReduceOptions(reduce, weight, across_ranks))
             return
         ident = self._idents.get(key) if type(key) is str and namespace is None and not _suffix.get() else None
         if ident is None:
@@ -121,15 +133,18 @@ class MultiLogger:
         if len(entries) > self._max_waiting:
             self._compact()
 
+    @outside_of_graphs
     def log_scalars(self, values: Mapping[str, object], *, namespace: str | None = None) -> None:
         """Logs several numbers: ``{key: value}``."""
         for key, value in values.items():
             self._add(kinds.SCALAR, key, value, namespace, None)
 
+    @outside_of_graphs
     def log_string(self, key: str, value: object, *, namespace: str | None = None) -> None:
         """Logs a text. Texts are events: every one is kept, also several of one key in a step."""
         self._add(kinds.STRING, key, value, namespace, None)
 
+    @outside_of_graphs
     def log_image(
         self,
         key: str,
@@ -157,6 +172,7 @@ class MultiLogger:
         options = kinds.ImageOptions(keep_resolution, boxes, labels, scores)
         self._add(kinds.IMAGE, key, value, namespace, options)
 
+    @outside_of_graphs
     def log_labeled_image(
         self,
         key: str,
@@ -174,6 +190,7 @@ class MultiLogger:
         options = kinds.ImageOptions(keep_resolution, labeled=True, max_line_length=max_line_length, centered=centered)
         self._add(kinds.IMAGE, key, value, namespace, options)
 
+    @outside_of_graphs
     def log_images(
         self,
         key: str,
@@ -197,6 +214,7 @@ class MultiLogger:
         """
         self._add(kinds.IMAGE, key, value, namespace, kinds.GridOptions(keep_resolution, max_images, sep))
 
+    @outside_of_graphs
     def log_labeled_images(
         self,
         key: str,
@@ -213,6 +231,7 @@ class MultiLogger:
         options = kinds.GridOptions(keep_resolution, max_images, sep, True, max_line_length, centered)
         self._add(kinds.IMAGE, key, value, namespace, options)
 
+    @outside_of_graphs
     def log_audio(self, key: str, value: object, *, namespace: str | None = None, sample_rate: int = 44100) -> None:
         """Logs a clip: shape (T,), (C, T) or (T, C), floats in [-1, 1] or PCM; of more than two channels the first.
 
@@ -220,6 +239,7 @@ class MultiLogger:
         """
         self._add(kinds.AUDIO, key, value, namespace, kinds.AudioOptions(sample_rate))
 
+    @outside_of_graphs
     def log_video(
         self,
         key: str,
@@ -242,10 +262,12 @@ class MultiLogger:
         """
         self._add(kinds.VIDEO, key, value, namespace, kinds.VideoOptions(fps, length, max_frames))
 
+    @outside_of_graphs
     def log_histogram(self, key: str, value: object, *, namespace: str | None = None) -> None:
         """Logs the distribution of numbers: any shape and real dtype; NaN and infinities are counted apart."""
         self._add(kinds.HISTOGRAM, key, value, namespace, None)
 
+    @outside_of_graphs
     def log_point_cloud(
         self,
         key: str,
@@ -266,6 +288,7 @@ class MultiLogger:
         """
         self._add(kinds.POINT_CLOUD, key, value, namespace, kinds.PointOptions(max_points, colors))
 
+    @outside_of_graphs
     def write(self, loggers: "LoggerGroup | Iterable[AnyLogger]", state: State) -> None:
         """Ends a step of this component alone: writes what it holds to every logger that is due.
 
@@ -331,7 +354,7 @@ class MultiLogger:
         if suffix := _suffix.get():
             namespace = namespace + suffix if namespace else suffix[1:]
             name = None
-        if not namespace and "/" in key:
+        if not namespace and key.find("/") > 0:  # "/x" stays what it is: it is another key than "x"
             namespace, _, key = key.partition("/")
         value_type = type(value)
         plain = value_type is FunctionType or value_type is float or value_type is int

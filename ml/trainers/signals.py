@@ -3,6 +3,8 @@
 import signal
 from types import FrameType, TracebackType
 
+from ml.io.signals import Handler
+
 
 class StopSignals:
     """While entered, the first SIGINT or SIGTERM is only noted; the next one does what it did before.
@@ -15,14 +17,16 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self._previous: dict[int, signal.Handlers] = {}
+        self._handlers: list[Handler] = []
 
     def __enter__(self) -> "StopSignals":
         for number in (signal.SIGINT, signal.SIGTERM):
+            handler = Handler(number, self._note)
             try:
-                self._previous[number] = signal.signal(number, self._note)  # type: ignore[assignment]
+                handler.install()
             except ValueError:
                 break
+            self._handlers.append(handler)
         return self
 
     def __exit__(
@@ -35,6 +39,6 @@ class StopSignals:
         self._restore()
 
     def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous.clear()
+        handlers, self._handlers = self._handlers, []
+        for handler in handlers:
+            handler.restore()

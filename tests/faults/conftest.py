@@ -41,14 +41,16 @@ Script = Callable[..., "subprocess.CompletedProcess[str]"]
 def run_script(tmp_path: Path) -> Script:
     """Runs a script with the prelude before it, and ``tmp_path`` and more as its arguments; it must not hang."""
 
-    def run(text: str, *arguments: object, command: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
+    def run(
+        text: str, *arguments: object, command: tuple[str, ...] = (), limit_s: float = LIMIT_S
+    ) -> "subprocess.CompletedProcess[str]":
         path = tmp_path / "script.py"
         path.write_text(PRELUDE + textwrap.dedent(text))
         return subprocess.run(
             [*command, sys.executable, str(path), str(tmp_path), *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=LIMIT_S,
+            timeout=limit_s,
             check=False,
         )
 

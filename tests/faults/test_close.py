@@ -1,9 +1,13 @@
 """The end, in the wrong order, twice, and from everywhere at once."""
 
+import signal
 import threading
+
+import pytest
 
 from ml.core.run import RunContext
 from ml.core.state import State
+from ml.io.worker import LAST_JOIN_S
 from ml.loggers import BaseLoggerConfig, LoggerGroup, MultiLogger
 from ml.loggers.json import JsonLogger, JsonLoggerConfig
 from ml.loggers.memory import MemoryLogger
@@ -175,3 +179,91 @@ def test_closing_writes_what_was_logged_after_the_last_step(tmp_path, read_json)
         model.log_scalar("loss", lambda: 0.5)
 
     assert [(line["step"], line["scalars"]) for line in read_json()] == [(3, {"model/loss": 0.5})]
+
+
+def test_a_backend_that_blocks_takes_no_time_to_end_from_another(tmp_path):
+    """Every backend is told to end before any is waited for: the first one waits until the second is closed."""
+    closed = threading.Event()
+
+    class Waiting(MemoryLogger):
+        def write(self, state: State) -> None:
+            assert closed.wait(LIMIT_S)
+            super().write(state)
+
+    class Closing(MemoryLogger):
+        def close(self) -> None:
+            closed.set()
+
+    model = MultiLogger("model")
+    logs = LoggerGroup([Waiting(every_step("waiting")), Closing(every_step("closing"))], RunContext(tmp_path))
+    model.log_scalar("loss", 1.0)
+    logs.write([model], State(num_steps=1))
+
+    assert logs.close(LIMIT_S)["waiting"].written == 1
+
+
+def test_40_backends_that_block_hold_closing_up_as_long_as_one(tmp_path):
+    """After the deadline all of them together get the half second that a thread has to leave a library."""
+    blocking = [BlockingLogger(every_step(f"blocking{number}")) for number in range(40)]
+    logs, model = LoggerGroup(blocking, RunContext(tmp_path)), MultiLogger("model")
+    model.log_scalar("loss", 1.0)
+    logs.write([model], State(num_steps=1))
+    for backend in blocking:
+        backend.gate.wait_for_arrival()
+    closing = threading.Thread(target=logs.close, args=(0.0,))
+    closing.start()
+    closing.join(40 * LAST_JOIN_S / 2)
+
+    assert not closing.is_alive()
+    assert all(stats.dropped == {"deadline": 1} for stats in logs.stats().values())
+    for backend in blocking:
+        backend.gate.open()
+
+
+def test_a_backend_that_asks_and_ends_steps_while_the_loop_waits_for_room_holds_nothing_up(tmp_path, caplog):
+    class Meddling(MemoryLogger):
+        def write(self, state: State) -> None:
+            super().write(state)
+            assert logs.stats()["meddling"].accepted > 0
+            logs.write([model], State(num_steps=10**6))
+
+    config = BaseLoggerConfig("meddling", write_every_n_seconds=0, max_queue_bytes=500, on_full="wait")
+    meddling, model = Meddling(config), MultiLogger("model")
+
+    def train() -> None:
+        for step in range(1, 51):
+            model.log_string("text", "x" * 200)
+            logs.write([model], State(num_steps=step))
+
+    logs = LoggerGroup([meddling], RunContext(tmp_path))
+    training = threading.Thread(target=train, daemon=True)
+    training.start()
+    training.join(LIMIT_S)
+
+    assert not training.is_alive()
+    stats = logs.close()["meddling"]
+    assert stats.accepted == stats.written == 50
+    assert [entry.step for entry in meddling.entries] == list(range(1, 51))
+    assert caplog.text.count("A backend ended a step of the group that it belongs to: ignored.") == 1
+
+
+def test_ctrl_c_while_closing_waits_gives_up_at_once_and_says_what_is_lost(tmp_path, caplog):
+    class Interrupting(BlockingLogger):
+        def flush(self) -> None:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    blocking, interrupting = BlockingLogger(every_step("blocking")), Interrupting(every_step("interrupting"))
+    interrupting.gate.open()
+    counting, model = CountingLogger(every_step("counting")), MultiLogger("model")
+    logs = LoggerGroup([blocking, interrupting, counting], RunContext(tmp_path))
+    model.log_scalar("loss", 1.0)
+    logs.write([model], State(num_steps=1))
+    blocking.gate.wait_for_arrival()
+    with pytest.raises(KeyboardInterrupt):
+        logs.close(10_000.0)
+
+    stats = logs.close()
+    assert stats["blocking"].dropped == {"deadline": 1}
+    assert stats["interrupting"].written == stats["counting"].written == counting.closed == 1
+    assert "'blocking' did not write 1 values" in caplog.text
+    blocking.gate.open()

@@ -1,8 +1,14 @@
 """A program that just ends: what is queued is written, and its exit status is its own."""
 
+import os
+import pty
 import signal
+import subprocess
+import sys
 
 import pytest
+
+from tests.faults.conftest import LIMIT_S, PRELUDE
 
 ENDINGS = {
     "the script ends": ("", 0),
@@ -152,3 +158,59 @@ def test_an_error_that_is_to_be_raised_does_not_change_the_exit_status(run_scrip
 
     assert done.returncode == 0
     assert "no number" in done.stderr
+
+
+def test_a_second_ctrl_c_at_the_terminal_ends_closing_at_once_and_says_what_is_lost(tmp_path, read_json):
+    """The first ends training; closing then waits for a backend that blocks, until the second."""
+    program = """
+from ml import start_run
+
+class Telling(JsonLogger):
+    def close(self):
+        super().close()
+        os.write(1, b"[closing]")
+
+blocking, telling = Blocking(threading.Event().wait), Telling(JsonLoggerConfig("json", write_every_n_seconds=0))
+with start_run(directory / "run", loggers=[blocking, telling], close_timeout_s=1e6) as run:
+    for step in range(1, 11):
+        run.log({"loss": step})
+        run.step()
+    os.write(1, b"[training]")
+    while True:
+        time.sleep(1)
+"""
+    terminal, its_end = pty.openpty()
+    own_terminal = (
+        "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); exec(sys.argv.pop())"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", own_terminal, str(tmp_path), PRELUDE + program],
+        stdin=its_end,
+        stdout=its_end,
+        stderr=its_end,
+    )
+    os.close(its_end)
+    said = b""
+    try:
+        for mark in (b"[training]", b"[closing]"):
+            while mark not in said:
+                said += os.read(terminal, 4096)
+            os.write(terminal, b"\x03")
+        status = process.wait(LIMIT_S)
+        said += _rest_of(terminal)
+    finally:
+        process.kill()
+        os.close(terminal)
+
+    assert status == -signal.SIGINT, said.decode()
+    assert b"'blocking' did not write 10 values" in said, said.decode()
+    assert [line["step"] for line in read_json("run/json")] == list(range(1, 11))
+
+
+def _rest_of(terminal: int) -> bytes:
+    said = b""
+    while True:
+        try:
+            said += os.read(terminal, 4096)
+        except OSError:  # nobody holds its other end any more
+            return said

@@ -15,7 +15,10 @@ from ml.loggers.memory import MemoryLogger
 DISCARDS = "forked, pickled or copied"
 
 
-def test_200_forks_under_4_logging_threads_neither_hang_nor_write_nor_lose(run_script, read_json):
+@pytest.mark.parametrize(
+    "forks", [100, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])], ids="{} forks".format
+)
+def test_forks_under_4_logging_threads_neither_hang_nor_write_nor_lose(run_script, read_json, forks):
     done = run_script(
         """
         logs, model = LoggerGroup([json_logger()], RunContext(directory)), MultiLogger("model")
@@ -48,7 +51,7 @@ def test_200_forks_under_4_logging_threads_neither_hang_nor_write_nor_lose(run_s
         for thread in threads:
             thread.start()
         statuses = []
-        for number in range(200):
+        for number in range(int(sys.argv[2])):
             pid = os.fork()
             if pid == 0:
                 child(number)
@@ -62,17 +65,19 @@ def test_200_forks_under_4_logging_threads_neither_hang_nor_write_nor_lose(run_s
         logs.write([model], State(num_steps=1000))
         stats = logs.close()["json"]
         print(json.dumps([statuses, logged, stats.accepted, stats.written, stats.pending]))
-        """
+        """,
+        forks,
+        limit_s=500,
     )
 
     assert done.returncode == 0, done.stderr[-2000:]
     statuses, logged, accepted, written, pending = json.loads(done.stdout)
-    assert statuses == [0] * 200
+    assert statuses == [0] * forks
     texts = [text for line in read_json() for text in line["strings"]["model/parent"]]
     assert len(texts) == len(set(texts)) == sum(logged) == accepted == written
     assert pending == 0
     assert all(set(line) >= {"strings"} and "scalars" not in line for line in read_json())
-    assert done.stderr.count(DISCARDS) == 200, "one warning a child"
+    assert done.stderr.count(DISCARDS) == forks, "one warning a child"
 
 
 def test_a_fork_while_a_failure_is_being_reported_does_not_hang_the_child(run_script):

@@ -118,6 +118,35 @@ def test_a_run_is_not_handled_before_its_last_item_came() -> None:
     assert handler.runs == [["a", "b"]]
 
 
+def test_a_run_whose_last_item_never_came_is_handled_when_the_worker_winds_down() -> None:
+    handler = Recorder()
+    with started(handler) as worker:
+        worker.submit("a", size_bytes=1, more=True)
+        worker.wind_down()
+        assert worker.join(LIMIT_S)
+        assert worker.submit("b", size_bytes=1) == ["b"]
+
+    assert handler.runs == [["a"]]
+
+
+def test_a_worker_that_winds_down_handles_all_it_has_and_calls_finish() -> None:
+    finished = threading.Event()
+    handler = Recorder()
+    handler.gate.clear()
+    with started(handler, finish=finished.set) as worker:
+        for item in ("a", "b"):
+            worker.submit(item, size_bytes=1)
+        assert handler.arrived.acquire(timeout=LIMIT_S)
+        worker.wind_down()
+        assert not worker.is_alive
+        assert not worker.join(0.0)
+        handler.gate.set()
+        assert worker.join(LIMIT_S)
+
+    assert handler.items == ["a", "b"]
+    assert finished.is_set()
+
+
 def test_submit_never_waits_while_the_handler_stands_still() -> None:
     with stuck(max_bytes=100) as (worker, handler):
         done = threading.Event()
@@ -645,19 +674,19 @@ def _interrupting(place: int, function: Callable[[], None]) -> Iterator[Callable
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
 def test_a_signal_handler_that_submits_at_1_khz_never_deadlocks_and_the_count_is_exact() -> None:
     handled: list[object] = []
-    submitted = from_signals = 0
+    submitted = 0
     dropped: list[object] = []
+    from_signals: list[None] = []  # not a number: a handler may interrupt another one in the middle of an addition
 
     def submit(*_: object) -> None:
-        nonlocal from_signals
-        from_signals += 1
+        from_signals.append(None)
         dropped.extend(worker.submit("signal", size_bytes=1))
 
     before = signal.signal(signal.SIGALRM, submit)
     try:
         with started(handled.extend, max_bytes=20) as worker:
             signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
-            while from_signals < 100:
+            while len(from_signals) < 100:
                 submitted += 1
                 dropped.extend(worker.submit("loop", size_bytes=1, droppable=True))
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -666,7 +695,7 @@ def test_a_signal_handler_that_submits_at_1_khz_never_deadlocks_and_the_count_is
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
-    assert len(handled) + len(dropped) == submitted + from_signals
+    assert len(handled) + len(dropped) == submitted + len(from_signals)
 
 
 def test_a_finalizer_that_submits_never_deadlocks() -> None:
