@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]  # what OmegaConf.load raises
 
 from ml.core.errors import ConfigError, FormatError
 from ml.core.state import Phase
+from ml.io.attempt_files import read_bounded, read_config
 from ml.loggers.json_log import LOG_FILE, Logged, image_paths, last_of_a_step, log_of, numbers, read_log, texts
 
 if TYPE_CHECKING:
@@ -115,8 +114,17 @@ class Run:
         for directory in reversed(self._attempt_directories()):
             path = directory / "config.yaml"
             if path.exists():
-                return _read_config(path)
+                return read_config(path)
         return OmegaConf.create({})
+
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """The configuration as one mapping: ``model.width`` to its value. A list is one setting, as text.
+
+        Raises:
+            FormatError: The file is no configuration.
+        """
+        return dict(_flattened(OmegaConf.to_container(self.config, resolve=False)))
 
     @property
     def attempts(self) -> list[dict[str, object]]:
@@ -177,7 +185,7 @@ class Runs(Mapping[str, Run]):
         _require_pandas()
         import pandas as pd
 
-        return pd.DataFrame.from_dict(self._settings(), orient="index").rename_axis("run")
+        return pd.DataFrame.from_dict(self.settings(), orient="index").rename_axis("run")
 
     def scalars(self, key: str | None = None) -> "DataFrame":
         """Returns the scalars of all runs, one below the other.
@@ -196,7 +204,7 @@ class Runs(Mapping[str, Run]):
         import pandas as pd
 
         frames = []
-        settings = self._settings()
+        settings = self.settings()
         for name, frame in self._each(lambda run: run.scalars(key)).items():
             frame.insert(0, "run", name)
             for setting, value in settings.get(name, {}).items():
@@ -204,9 +212,9 @@ class Runs(Mapping[str, Run]):
             frames.append(frame)
         return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
 
-    def _settings(self) -> dict[str, dict[str, Setting]]:
+    def settings(self) -> dict[str, dict[str, Setting]]:
         """Returns for each run the settings that are not the same in all of them."""
-        flat = self._each(lambda run: dict(_flattened(OmegaConf.to_container(run.config, resolve=False))))
+        flat = self._each(lambda run: run.settings)
         names = dict.fromkeys(setting for settings in flat.values() for setting in settings)
         differing = [name for name in names if len({repr(settings.get(name)) for settings in flat.values()}) > 1]
         return {run: {name: settings.get(name) for name in differing} for run, settings in flat.items()}
@@ -281,20 +289,12 @@ def _require_pandas() -> None:
 # the files of an attempt
 
 
-def _read_config(path: Path) -> DictConfig:
-    try:
-        config = OmegaConf.load(path)
-    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
-        raise FormatError(f"no configuration: {error}", path=path) from error
-    if not isinstance(config, DictConfig):
-        raise FormatError("no configuration: a list", path=path)
-    return config
-
-
 def _read_object(path: Path) -> dict[str, object]:
     try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
+        content = json.loads(read_bounded(path))
+    except FormatError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"no JSON: {error}", path=path) from error
     if not isinstance(content, dict):
         raise FormatError("no JSON object", path=path)

@@ -34,10 +34,11 @@ def test_every_configuration_file_is_installed():
 
 def test_every_requirement_has_an_exact_version():
     parser = _setup_cfg()
-    requirements = parser["options"]["install_requires"].split("\n")
-    for extra in parser["options.extras_require"].values():
-        requirements += extra.split("\n")
-    lines = (ROOT / "scripts" / "constraints.txt").read_text().splitlines()
-    pinned = {_normalized(line) for line in lines if re.fullmatch(r"[\w.-]+==[\w.]+", line)}
+    required = {"constraints.txt": parser["options"]["install_requires"].split("\n"), "constraints-peers.txt": []}
+    for name, extra in parser["options.extras_require"].items():
+        required["constraints-peers.txt" if name == "dev-peers" else "constraints.txt"] += extra.split("\n")
 
-    assert {_normalized(requirement) for requirement in requirements if requirement} <= pinned
+    for file, requirements in required.items():
+        lines = (ROOT / "scripts" / file).read_text().splitlines()
+        pinned = {_normalized(line) for line in lines if re.fullmatch(r"[\w.-]+==[\w.]+", line)}
+        assert {_normalized(requirement) for requirement in requirements if requirement} <= pinned, file
