@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from benchmarking.measuring import turns
 from torch.utils.tensorboard import SummaryWriter
 
 from ml.core.registry import LOGGERS
@@ -216,12 +217,10 @@ def loop_peer(directory: str, steps: int, every_s: float) -> Steps:
 def repeat(repeats: int, *functions: Callable[[str], object]) -> list[list[object]]:
     """Calls the functions in turn, ``repeats`` times, each in a directory of its own; each is first in its turn."""
     results: list[list[object]] = [[] for _ in functions]
-    for number in range(repeats):
-        for place in range(len(functions)):
-            which = (number + place) % len(functions)
-            gc.collect()
-            with tempfile.TemporaryDirectory() as directory:
-                results[which].append(functions[which](str(Path(directory) / "run")))
+    for which in turns(len(functions), repeats):
+        gc.collect()
+        with tempfile.TemporaryDirectory() as directory:
+            results[which].append(functions[which](str(Path(directory) / "run")))
     return results
 
 
