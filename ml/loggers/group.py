@@ -1,12 +1,12 @@
-"""Ends steps: asks every backend once whether it is due, computes every value once, gives each what it is to get.
+"""The backends of a run, from their start to their end.
 
 ::
 
     with LoggerGroup([JsonLogger(JsonLoggerConfig("json"))], RunContext("runs/demo")) as logs:
         logs.write([model.logger, task.logger, trainer.logger], state)
 
-What a value goes through is drawn in ``values.py``'s terms: an entry of a
-``MultiLogger`` becomes a row, rows become a batch of each ``Delivery``.
+What happens at the end of a step is in ``steps.py``. Here is who may call what and when: several
+threads, callables and backends that call back, a close that interrupts, the end of the process.
 """
 
 import math
@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from ml.core.errors import ConfigError, LogValueError
+from ml.core.errors import ConfigError
 from ml.core.run import RunContext
-from ml.core.state import State, normalized
+from ml.core.state import State
 from ml.io.lifetime import close_at_exit, forget_at_exit, tell_after_fork
 from ml.io.ranks import RankStore
 from ml.io.worker import LAST_JOIN_S, Lock, get_ident
@@ -30,11 +30,11 @@ from ml.loggers.audit import SyncAudit
 from ml.loggers.base import AnyLogger
 from ml.loggers.delivery import Delivery
 from ml.loggers.off import OffLogger
-from ml.loggers.offers import Offers
 from ml.loggers.report import OnError, Reporter
 from ml.loggers.runner import InPlace, Task
 from ml.loggers.snapshot import Snapshots
 from ml.loggers.stats import LoggerStats
+from ml.loggers.steps import Steps
 
 if TYPE_CHECKING:
     from ml.loggers.multi import MultiLogger
@@ -123,9 +123,6 @@ class LoggerGroup:
         self._across = None
         self._serve([])
         self._lock = Lock()
-        self._components: dict[MultiLogger, None] = {}
-        self._state: State | None = None
-        self._in_pass = self._step_is_open = False
         self._writing = self._closing = self._closed = self._stopped = False
         tell_after_fork(self)
 
@@ -149,7 +146,7 @@ class LoggerGroup:
     def _serve(self, deliveries: list[Delivery]) -> None:
         self._deliveries = deliveries
         self._threads = frozenset(delivery.thread_id for delivery in deliveries)
-        self._offers = Offers(deliveries, self._snapshots, self._reporter, self._across)
+        self._steps = Steps(deliveries, self._snapshots, self._reporter, self.context.wall_clock, self._across)
 
     def log_config(self, config: object) -> None:
         """Gives every backend the run's configuration, secrets taken out. Call it once, before the first step.
@@ -191,7 +188,10 @@ class LoggerGroup:
             try:
                 self._writing = True
                 self._reporter.raise_first()
-                self._write(components, state, force)
+                if self._closed:
+                    self._steps.refuse(components)
+                else:
+                    self._steps.end(components, state, force=force)
             finally:
                 self._writing = False
                 self._snapshots.restore()
@@ -199,24 +199,12 @@ class LoggerGroup:
     def end_pass(self) -> None:
         """Ends the running validation or test pass: its means, and what is pending of it, are written."""
         with self._lock:
-            if self._in_pass and self._state is not None:
-                self._in_pass = False
-                self._offers.unsettle()
-                with self._snapshots:
-                    for delivery in self._deliveries:
-                        delivery.end_pass(self._state, self._snapshots)
-                if self._across is not None:
-                    self._across.end_pass(self._state)
+            self._steps.end_pass()
 
     def discard_pass(self) -> None:
         """Ends the running validation or test pass without its means: it was not finished. They count as ``closed``."""
         with self._lock:
-            if self._in_pass and self._state is not None:
-                for delivery in self._deliveries:
-                    delivery.discard_reductions(self._state.phase)
-                if self._across is not None:
-                    self._across.discard_pass(self._state.phase)
-                self.end_pass()
+            self._steps.discard_pass()
 
     def flush(self, timeout_s: float | None = None) -> bool:
         """Sends what is pending and waits until all is durable; moves no clock.
@@ -237,10 +225,7 @@ class LoggerGroup:
             self._reporter.raise_first()
             if self._closed:  # which left nothing to do
                 return not self._has_lost()
-            if self._state is not None:
-                self._take_in()
-                for delivery in self._deliveries:
-                    delivery.send_pending(self._state)
+            self._steps.send_pending()
         return self._make_durable(deadline_s)
 
     def secure(self, timeout_s: float) -> bool:
@@ -262,11 +247,7 @@ class LoggerGroup:
             try:
                 if self._closed:
                     return not self._has_lost()
-                if self._state is not None:
-                    self._take_in()
-                    with self._snapshots:
-                        for delivery in self._deliveries:
-                            delivery.end_step(self._state._replace(phase="train"), self._snapshots, due=True)
+                self._steps.secure()
             finally:
                 self._lock.release()
         return self._make_durable(deadline_s) and is_free
@@ -352,18 +333,12 @@ class LoggerGroup:
 
     def _end_windows(self, deadline_s: float) -> None:
         with self._lock:
-            if self._state is None or self._writing:
+            if self._writing:
                 return
             try:
                 self._writing = True
-                self._write(list(self._components), self._state, force=True)
-                self.end_pass()
-                if self._across is not None:  # others may be dead: half of the time is the backends' own
-                    self._across.close(max(0.0, deadline_s - time.monotonic()) / 2)
-                    self._take_in(are_last=True)
-                with self._snapshots:
-                    for delivery in self._deliveries:
-                        delivery.end_windows(self._state, self._snapshots)
+                # Other ranks may be dead: half of the time is the backends' own.
+                self._steps.end_windows(max(0.0, deadline_s - time.monotonic()) / 2)
             finally:
                 self._writing = False
                 self._snapshots.restore()
@@ -373,7 +348,7 @@ class LoggerGroup:
         if get_ident() in self._threads:
             return self._tallies()
         with self._lock:
-            self._offers.tell_limited()
+            self._steps.count()
             return {delivery.backend.id: delivery.stats() for delivery in self._deliveries}
 
     def _tallies(self) -> dict[str, LoggerStats]:
@@ -395,72 +370,6 @@ class LoggerGroup:
         self._across = None
         self._serve([])
         self._closed, self._stopped, self._writing = True, True, False
-
-    # a step
-
-    def _write(self, components: "Iterable[MultiLogger]", state: State, force: bool) -> None:
-        state = self._in_order(state)
-        if not state.time_s:
-            state = state._replace(time_s=self.context.wall_clock())
-        components = list(components)
-        for component in components:
-            self._components[component] = None
-        if self._closed or not (self._deliveries or self._across is not None):
-            self._refuse(components)
-            return
-        self._take_in()
-        if self._state is not None:
-            if self._step_is_open:  # it was interrupted: what it had is written as its own
-                for delivery in self._deliveries:
-                    delivery.collect(self._state)
-            if state.phase != self._state.phase:
-                self.end_pass()
-                self._offers.unsettle()
-        self._state, self._in_pass = state, state.phase != "train"
-        for delivery in self._deliveries:
-            delivery.due = force or delivery.is_due(state)
-        due = [delivery for delivery in self._deliveries if delivery.due]
-        if due:
-            self._offers.unsettle()
-            for delivery in due:
-                delivery.open_windows(state, force=force)
-        wanted = self._offers.wanted(components, state.phase)
-        if not wanted and not due and self._across is None:
-            return
-        self._step_is_open = True
-        with self._snapshots:
-            try:
-                self._offers.offer(wanted, state)
-            finally:
-                for delivery in self._deliveries:
-                    delivery.end_step(state, self._snapshots, due=delivery.due)
-        self._step_is_open = False
-        if self._across is not None and state.phase == "train":
-            self._across.end_step(state, due=bool(due))
-
-    def _take_in(self, *, are_last: bool = False) -> None:
-        """Gives the backends the values over all ranks that came in."""
-        if self._across is not None:
-            self._offers.give_late(self._across.arrived(), are_last=are_last)
-
-    def _in_order(self, state: State) -> State:
-        """Returns the state as every backend can write it; a count that is none is reported once."""
-        made = normalized(state)
-        if made is not state:
-            for name, was, now in zip(State._fields, state, made, strict=True):
-                if was != now and name != "time_s":
-                    # The type alone: repr() refuses whole numbers of more than 4,300 digits.
-                    problem = f"a {type(was).__name__} that cannot be written as it is, {now} is written"
-                    error = LogValueError(problem, "Give a number of 64 bits.")
-                    located = error.located(f"State.{name}")
-                    self._reporter.report("values", str(located), located, about=name)
-        return made
-
-    def _refuse(self, components: "list[MultiLogger]") -> None:
-        for component in components:
-            count = len(component.take())
-            for delivery in self._deliveries:
-                delivery.tally.refuse("closed", count)
 
 
 def _of_this_rank(loggers: Iterable[AnyLogger], context: RunContext) -> list[AnyLogger]:
