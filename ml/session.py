@@ -26,7 +26,7 @@ from ml.core.registry import LOGGERS
 from ml.core.run import RunContext, detect_rank, resolve_primary_rank
 from ml.core.state import PHASES, Phase, State, resumed
 from ml.io.lifetime import close_at_exit, forget_at_exit, tell_after_fork
-from ml.io.ranks import RankStore
+from ml.io.rankstore import RankStore
 from ml.io.rundir import RunDirectory, Status, start_run_directory
 from ml.io.signals import Sigterm
 from ml.loggers.base import AnyLogger, BaseLogger

@@ -20,10 +20,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from ml.io.lifetime import tell_after_fork
-from ml.io.rundir import Store
+from ml.io.rankstore import RankStore
 
 _RANKS_PER_KEY = 32
 _EXCHANGES_KEPT = 3
@@ -32,22 +32,6 @@ _ASK_USED_EVERY_S = 1.0
 _FRESH_S, _COLLECT_EVERY_S = 0.5, 0.005
 _LAST_JOIN_S = 0.5
 _BUSY_S, _REST_S = 0.001, 0.0002
-
-
-class RankStore(Store, Protocol):
-    """What the ranks of a job exchange messages through; a ``torch.distributed.Store`` is one."""
-
-    def check(self, keys: list[str], /) -> bool:
-        """Returns at once whether these keys are set."""
-
-    def append(self, key: str, value: str, /) -> None:
-        """Appends to a value that starts empty."""
-
-    def delete_key(self, key: str, /) -> object:
-        """Forgets a value."""
-
-    def clone(self) -> "RankStore":
-        """Returns the same store over a connection of its own: calls of one connection wait for one another."""
 
 
 class Announcement(NamedTuple):

@@ -19,13 +19,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from omegaconf import OmegaConf
 
 from ml.core.errors import ConfigError
 from ml.core.redact import Redactor
 from ml.io.claim import DIRECTORY_VARIABLE, claim_attempt, default_name, job_ids
+from ml.io.rankstore import Store
 from ml.io.runrecord import (
     Record,
     attempts_of,
@@ -38,22 +39,9 @@ from ml.io.runrecord import (
     write_record,
 )
 
-__all__ = ["RunDirectory", "Status", "Store", "default_name", "start_run_directory"]
+__all__ = ["RunDirectory", "Status", "default_name", "start_run_directory"]
 
 Status = Literal["finished", "failed", "interrupted"]
-
-
-class Store(Protocol):
-    """What the ranks of a job tell one another through; ``torch.distributed.Store`` is one."""
-
-    def add(self, key: str, amount: int, /) -> int:
-        """Adds to a number that starts at 0, and returns the sum."""
-
-    def set(self, key: str, value: str, /) -> None:
-        """Sets a value."""
-
-    def get(self, key: str, /) -> bytes:
-        """Returns a value as soon as it is set."""
 
 
 @dataclass(frozen=True)

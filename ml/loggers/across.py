@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, cast
 from ml.core.errors import LogValueError
 from ml.core.run import RunContext
 from ml.core.state import PHASES, Phase, State
-from ml.io.ranks import Announcement, Ranks, RankStore
+from ml.io.ranks import Announcement, Ranks
+from ml.io.rankstore import RankStore
 from ml.loggers.entry import Ident
 from ml.loggers.kinds import SCALAR, STRING
 from ml.loggers.reduce import AcrossRanks, Reduce, Reduction

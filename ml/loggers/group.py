@@ -23,10 +23,8 @@ from ml.core.errors import ConfigError
 from ml.core.run import RunContext
 from ml.core.state import State
 from ml.io.lifetime import close_at_exit, forget_at_exit, tell_after_fork
-from ml.io.ranks import RankStore
+from ml.io.rankstore import RankStore
 from ml.io.worker import LAST_JOIN_S, Lock, get_ident
-from ml.loggers.across import Across
-from ml.loggers.audit import SyncAudit
 from ml.loggers.base import AnyLogger
 from ml.loggers.delivery import Delivery
 from ml.loggers.off import OffLogger
@@ -37,6 +35,7 @@ from ml.loggers.stats import LoggerStats
 from ml.loggers.steps import Steps
 
 if TYPE_CHECKING:
+    from ml.loggers.across import Across
     from ml.loggers.multi import MultiLogger
 
 
@@ -60,7 +59,7 @@ class LoggerGroup:
         ConfigError: See ``check``; or a backend cannot work as it is configured.
     """
 
-    _across: Across | None
+    _across: "Across | None"
 
     def __init__(
         self,
@@ -76,9 +75,13 @@ class LoggerGroup:
         self.check(loggers, on_error, close_timeout_s)
         self._begin(context, on_error, close_timeout_s)
         if audit_syncs:
+            from ml.loggers.audit import SyncAudit
+
             self._snapshots.audit = SyncAudit(self._reporter.notice)
         deliveries = self._start(_of_this_rank(loggers, context))
         if store is not None and context.world_size > 1:
+            from ml.loggers.across import Across
+
             self._across = Across(context, store, self._reporter)
         self._serve(deliveries)
         close_at_exit(self)

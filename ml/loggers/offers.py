@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from ml.core.errors import LogValueError
 from ml.core.state import Phase, State
-from ml.loggers.across import Across
 from ml.loggers.compute import ComputeError, compute_contribution, compute_value
 from ml.loggers.delivery import Delivery
 from ml.loggers.entry import Entry, Ident, across_ranks_of, origin_of, reduce_of
@@ -25,6 +24,7 @@ from ml.loggers.stats import Failed
 from ml.loggers.values import Row
 
 if TYPE_CHECKING:
+    from ml.loggers.across import Across
     from ml.loggers.multi import MultiLogger
 
 _MIXED = LogValueError(
@@ -43,7 +43,7 @@ class Offers:
     """
 
     def __init__(
-        self, deliveries: list[Delivery], snapshots: Snapshots, reporter: Reporter, across: Across | None = None
+        self, deliveries: list[Delivery], snapshots: Snapshots, reporter: Reporter, across: "Across | None" = None
     ) -> None:
         self._deliveries, self._snapshots, self._reporter = deliveries, snapshots, reporter
         self._across = across
@@ -216,7 +216,7 @@ class Offers:
         route = self._routes[ident] = Route(ident, self._deliveries, self._audiences, redact)
         return route
 
-    def _share(self, entry: Entry, across_ranks: AcrossRanks, across: Across, route: Route, state: State) -> None:
+    def _share(self, entry: Entry, across_ranks: AcrossRanks, across: "Across", route: Route, state: State) -> None:
         """Has a value computed and kept for when the ranks' values are put together."""
         reduce = reduce_of(entry, state.phase)
         try:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from ml.core.errors import LogValueError
 from ml.core.state import State, normalized
-from ml.loggers.across import Across
 from ml.loggers.delivery import Delivery
 from ml.loggers.offers import Offers
 from ml.loggers.report import Reporter
 from ml.loggers.snapshot import Snapshots
 
 if TYPE_CHECKING:
+    from ml.loggers.across import Across
     from ml.loggers.multi import MultiLogger
 
 
@@ -36,7 +36,7 @@ class Steps:
         snapshots: Snapshots,
         reporter: Reporter,
         wall_clock: Callable[[], float],
-        across: Across | None,
+        across: "Across | None",
     ) -> None:
         self._deliveries, self._snapshots, self._reporter = deliveries, snapshots, reporter
         self._wall_clock, self._across = wall_clock, across
