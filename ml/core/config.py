@@ -54,7 +54,7 @@ def check_types(config: BaseConfig) -> None:
             continue
         cure = ""
         try:
-            typed[setting.name] = value
+            OmegaConf.update(typed, setting.name, value, merge=False)  # an int may stand for a float
             if typed[setting.name] == value:
                 continue
             cure = f" Write {typed[setting.name]!r}."

@@ -150,7 +150,8 @@ class Worker(Generic[T]):
         with self._lock:
             if not self._is_changing:
                 with self._changing():
-                    self._dropped += self._queue.shrink(max_bytes, only_droppable=only_droppable)
+                    dropped = self._queue.shrink(max_bytes, only_droppable=only_droppable)
+                    self._dropped += dropped
             return self._take_dropped()
 
     def wait_for_room(self, max_bytes: int, timeout_s: float | None = None) -> bool:
@@ -278,7 +279,8 @@ class Worker(Generic[T]):
     def _queue_arrived(self) -> None:
         while self._arrived:
             item, size_bytes, droppable, ends = self._arrived.popleft()
-            self._dropped += self._queue.add(item, size_bytes, droppable=droppable, ends=ends)
+            dropped = self._queue.add(item, size_bytes, droppable=droppable, ends=ends)
+            self._dropped += dropped  # apart: a signal handler that comes during the call takes the list away
 
     def _end_change(self) -> None:
         self._is_changing = False
