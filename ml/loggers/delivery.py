@@ -52,7 +52,6 @@ class Delivery:
         self._media: list[Row] = []
         self._text_bytes = 0
         self._accepted = self._limited = self._reduced = 0
-        self._lost = 0
         self._media_open = False
         self._deadline_s: float | None = None
         self.due = False
@@ -252,12 +251,11 @@ class Delivery:
         self._queue.drain(max(0.0, deadline_s - time.monotonic()))
         return task.done.is_set()
 
-    def lost_since_last_asked(self) -> bool:
-        """Whether values were given up, or failed to be written, since this was last asked."""
+    @property
+    def lost(self) -> int:
+        """How many values were given up, or failed to be written."""
         stats = self.tally.stats()
-        lost = sum(stats.dropped.values()) + stats.failed.get("write", 0)
-        before, self._lost = self._lost, lost
-        return lost > before
+        return sum(stats.dropped.values()) + stats.failed.get("write", 0)
 
     def wind_down(self) -> None:
         """Has the backend end when everything is written, and waits for nothing."""

@@ -126,6 +126,7 @@ class LoggerGroup:
         self._across = None
         self._serve([])
         self._lock = Lock()
+        self._lost_told = 0  # at the last flush
         self._writing = self._closing = self._closed = self._stopped = False
         tell_after_fork(self)
 
@@ -216,8 +217,9 @@ class LoggerGroup:
             timeout_s: How long to wait; by default as long as ``close`` may take.
 
         Returns:
-            True only when everything that was accepted, and is in no open window, is durable. False
-            inside of a logged callable and on a backend's own thread, which cannot wait for itself.
+            True only when everything that was accepted since the last ``flush``, and is in no open window, is
+            durable: none was dropped, none failed to be written. False inside of a logged callable and on a
+            backend's own thread, which cannot wait for itself.
         """
         if get_ident() in self._threads:
             return False
@@ -226,10 +228,12 @@ class LoggerGroup:
             if self._writing:
                 return False
             self._reporter.raise_first()
-            if self._closed:  # which left nothing to do
-                return not self._has_lost()
-            self._steps.send_pending()
-        return self._make_durable(deadline_s)
+            is_closed = self._closed  # which left nothing to do
+            if not is_closed:
+                self._steps.send_pending()
+        durable = is_closed or self._make_durable(deadline_s)
+        told, self._lost_told = self._lost_told, self._lost
+        return durable and told == self._lost_told
 
     def secure(self, timeout_s: float) -> bool:
         """Writes what was accepted, of open windows too, and waits until all is durable: the process may end soon.
@@ -241,19 +245,21 @@ class LoggerGroup:
             timeout_s: How long that may take.
 
         Returns:
-            True only when everything that was accepted is durable.
+            True only when everything that was accepted since the last ``flush`` is durable.
         """
         deadline_s = time.monotonic() + timeout_s
         # Whoever closes does all this; one who is stuck in a step, waiting for room, must not take all the time.
         is_free = self._lock.acquire(timeout=timeout_s if self._closing else timeout_s / 2)
+        is_closed = False
         if is_free:
             try:
-                if self._closed:
-                    return not self._has_lost()
-                self._steps.secure()
+                is_closed = self._closed
+                if not is_closed:
+                    self._steps.secure()
             finally:
                 self._lock.release()
-        return self._make_durable(deadline_s) and is_free
+        durable = is_closed or self._make_durable(deadline_s)
+        return durable and is_free and self._lost == self._lost_told
 
     def _make_durable(self, deadline_s: float) -> bool:
         tasks = [delivery.begin_flush() for delivery in self._deliveries]
@@ -265,12 +271,11 @@ class LoggerGroup:
                     delivery.backend.id, f"'{delivery.backend.id}' cannot flush: {task.error}", task.error
                 )
             durable = durable and done and task.error is None
-        return not self._has_lost() and durable
+        return durable
 
-    def _has_lost(self) -> bool:
-        """Whether a backend has lost values since this was last asked."""
-        lost = [delivery.lost_since_last_asked() for delivery in self._deliveries]
-        return any(lost)
+    @property
+    def _lost(self) -> int:
+        return sum(delivery.lost for delivery in self._deliveries)
 
     def close(self, timeout_s: float | None = None) -> dict[str, LoggerStats]:
         """Ends the open step and the running pass, writes everything, and closes every backend.

@@ -246,3 +246,21 @@ def test_flush_is_true_only_when_all_is_durable(start, component):
     assert not group.flush(timeout_s=0.01)
     blocking.gate.open()
     assert group.flush()
+
+
+
+def test_what_was_lost_is_said_by_the_next_flush_whoever_asked_before(start, component):
+    class Refusing(MemoryLogger):
+        def write(self, state):
+            raise ValueError("not this one")
+
+    group = start(Refusing(BaseLoggerConfig("refusing", write_every_n_seconds=0)), memory())
+    step(group, component, 1)
+
+    assert not group.secure(5)
+    assert not group.secure(5), "asking changes nothing"
+    assert not group.flush()
+    assert group.flush(), "what was accepted since the last flush is durable: nothing"
+    step(group, component, 2)
+    assert not group.flush()
+    group.close()
