@@ -23,7 +23,10 @@ from omegaconf import DictConfig, OmegaConf
 from ml.core.errors import ConfigError, FormatError
 from ml.core.state import Phase
 from ml.io.attempt_files import read_bounded, read_config
-from ml.loggers.json_log import LOG_FILE, Logged, image_paths, last_of_a_step, log_of, numbers, read_log, texts
+from ml.loggers.history import Logged, last_of_a_step, read_values
+from ml.loggers.kinds import IMAGE, SCALAR, STRING
+from ml.loggers.places import LOG_FILE, curves_of, log_of
+from ml.loggers.strict_json import parsing
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -65,7 +68,7 @@ class RunImage(NamedTuple):
 class Run:
     """One run. ``open_run`` makes it.
 
-    What a later attempt went over again is left out (``ml.loggers.json_log`` says
+    What a later attempt went over again is left out (``ml.loggers.history`` says
     exactly what), so a run has one curve. If a key occurs twice at one step of an
     attempt, the last value counts.
 
@@ -92,17 +95,17 @@ class Run:
         Raises:
             ConfigError: pandas is not installed.
         """
-        return _frame(last_of_a_step(read_log(self._log_path, "scalars", key, numbers)), "float64")
+        return _frame(last_of_a_step(read_values(curves_of(self.path), SCALAR, key)), "float64")
 
     def strings(self, key: str | None = None) -> "DataFrame":
         """Returns texts as ``scalars`` returns numbers. If a key has several at a step, all are there."""
-        return _frame(read_log(self._log_path, "strings", key, texts), "str")
+        return _frame(read_values(curves_of(self.path), STRING, key), "str")
 
     def images(self, key: str | None = None) -> list[RunImage]:
         """Returns the pictures of a key, by default of all, by step. Their files are not opened yet."""
-        rows = last_of_a_step(read_log(self._log_path, "images", key, image_paths))
-        folder = self._log_path.parent
-        return [RunImage(r.key, r.phase, r.step, r.epoch, r.time, r.attempt, folder / str(r.value)) for r in rows]
+        log = log_of(self.path)
+        rows = last_of_a_step(read_values(log, IMAGE, key))
+        return [RunImage(r.key, r.phase, r.step, r.epoch, r.time, r.attempt, log.parent / str(r.value)) for r in rows]
 
     @property
     def config(self) -> DictConfig:
@@ -144,10 +147,6 @@ class Run:
         """
         attempts = self.attempts
         return str(attempts[-1].get("status", "unknown")) if attempts else "unknown"
-
-    @property
-    def _log_path(self) -> Path:
-        return log_of(self.path)
 
     def _attempt_directories(self) -> list[Path]:
         directories = [path for path in self.path.glob("attempts/*") if path.name.isdecimal()]
@@ -213,11 +212,12 @@ class Runs(Mapping[str, Run]):
         return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
 
     def settings(self) -> dict[str, dict[str, Setting]]:
-        """Returns for each run the settings that are not the same in all of them."""
+        """Returns for each run those of its settings that are not the same in all of them."""
         flat = self._each(lambda run: run.settings)
         names = dict.fromkeys(setting for settings in flat.values() for setting in settings)
-        differing = [name for name in names if len({repr(settings.get(name)) for settings in flat.values()}) > 1]
-        return {run: {name: settings.get(name) for name in differing} for run, settings in flat.items()}
+        # Null is a value, and not the same as none.
+        differing = [name for name in names if len({repr(settings.get(name, ...)) for settings in flat.values()}) > 1]
+        return {run: {name: settings[name] for name in differing if name in settings} for run, settings in flat.items()}
 
     def _each(self, read: Callable[[Run], ResultT]) -> dict[str, ResultT]:
         results = {}
@@ -241,7 +241,7 @@ def open_run(path: str | Path) -> Run:
     if not path.is_dir():
         raise FileNotFoundError(f"There is no run at {path}: it is no directory.")
     below = next(_run_directories(path), None)
-    hint = "" if below is None else f" Below it are runs, such as {below}; open_runs reads them all."
+    hint = "" if below is None else f" Below it are runs, such as {below}; open_runs (mlog runs) reads them all."
     raise FileNotFoundError(f"There is no run at {path}: it has neither attempts/ nor {LOG_FILE}.{hint}")
 
 
@@ -252,6 +252,8 @@ def open_runs(root: str | Path) -> Runs:
         FileNotFoundError: There is none.
     """
     root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"There is no run below {root}: it is no directory.")
     runs = {str(path.relative_to(root)): Run(path) for path in _run_directories(root)}
     if not runs:
         raise FileNotFoundError(f"There is no run below {root}: no directory has attempts/ or {LOG_FILE}.")
@@ -290,12 +292,8 @@ def _require_pandas() -> None:
 
 
 def _read_object(path: Path) -> dict[str, object]:
-    try:
+    with parsing("no JSON", path):
         content = json.loads(read_bounded(path))
-    except FormatError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"no JSON: {error}", path=path) from error
     if not isinstance(content, dict):
         raise FormatError("no JSON object", path=path)
     return content
@@ -303,7 +301,7 @@ def _read_object(path: Path) -> dict[str, object]:
 
 def _flattened(config: object, name: str = "") -> Iterator[tuple[str, Setting]]:
     """Yields ``("model.width", 64)`` for each setting of nested mappings; a list is one setting, as text."""
-    if isinstance(config, dict) and config:
+    if isinstance(config, dict) and (config or not name):
         for key, value in config.items():
             yield from _flattened(value, f"{name}.{key}" if name else str(key))
     elif isinstance(config, str | int | float | None):

@@ -15,6 +15,7 @@
 
 import logging
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -27,12 +28,12 @@ from ml.core.run import RunContext, detect_rank, resolve_primary_rank
 from ml.core.state import PHASES, Phase, State, resumed
 from ml.io.lifetime import close_at_exit, forget_at_exit, tell_after_fork
 from ml.io.rankstore import RankStore
-from ml.io.rundir import RunDirectory, Status, start_run_directory
+from ml.io.rundir import Resume, RunDirectory, Status, start_run_directory
 from ml.io.signals import Sigterm
 from ml.loggers.base import AnyLogger, BaseLogger
 from ml.loggers.graphs import outside_of_graphs, skip_frames
 from ml.loggers.group import LoggerGroup
-from ml.loggers.multi import MultiLogger
+from ml.loggers.multi import MultiLogger, check_namespace, items_of
 from ml.loggers.reduce import AcrossRanks, Reduce
 from ml.loggers.report import OnError
 from ml.loggers.stats import LoggerStats
@@ -45,6 +46,9 @@ DEFAULT_LOGGERS = ("stdout", "json", "tensorboard")
 SIGTERM_S = 4.0
 """How long ``handle_sigterm`` lets a SIGTERM wait. Clusters send a SIGKILL after 5 s at the least, mostly after 30."""
 
+RECORD_S = 0.5
+"""How long how a run ended may take to be recorded, when its backends have taken all the time there was."""
+
 _log = logging.getLogger("ml")
 
 
@@ -53,7 +57,7 @@ def start_run(
     *,
     config: object | None = None,
     loggers: Iterable[LoggerSpec] | LoggerSpec = DEFAULT_LOGGERS,
-    resume: bool = False,
+    resume: Resume = False,
     state: State | Mapping[str, object] | None = None,
     on_error: OnError = "warn",
     close_timeout_s: float = 10.0,
@@ -69,13 +73,14 @@ def start_run(
         config: What was configured: a mapping, a dataclass or a ``DictConfig``. Recorded and
             logged with its secrets taken out.
         loggers: The backends, or a single one; ``[]`` is none.
-        resume: Joins the run in ``directory`` as its next attempt. Give its ``state`` too.
+        resume: Joins the run in ``directory`` as its next attempt; ``"auto"``: if there is one, else
+            starts it. Give its ``state`` too.
         state: Where training stands, from a checkpoint: ``run.state._asdict()`` of the earlier
             attempt, or ``run.state`` itself. It goes on in training.
         on_error: ``"warn"``: a failing backend is reported, training goes on. ``"raise"``, for tests.
-        close_timeout_s: How long closing may take, all backends together.
+        close_timeout_s: How long closing may take, all backends and the record of the run's end together.
         audit_syncs: Names every callable that waits for an accelerator, as ``.item()`` does. Slow: for a few steps.
-        handle_sigterm: Makes a SIGTERM wait, at most 4 s, until what was logged in finished steps is
+        handle_sigterm: Makes a SIGTERM wait, at most 4.5 s, until what was logged in finished steps is
             durable and the run is recorded as interrupted; then it acts as it did before. In the main thread only.
         primary_rank: Of several ranks, the one that decides the directory and has the backends, the same on all;
             with pipeline parallelism -1, the last. By default what ``ML_PRIMARY_RANK`` says, else 0.
@@ -128,7 +133,7 @@ def start_run(
             " when the run is read. Pass state=, the run.state._asdict() of a checkpoint.",
             place.path,
         )
-    return Run(group, place, began, handle_sigterm=handle_sigterm)
+    return Run(group, place, began, close_timeout_s=close_timeout_s, handle_sigterm=handle_sigterm)
 
 
 class Run:
@@ -143,10 +148,18 @@ class Run:
         logger: What ``log`` logs to, for the other kinds of value: ``run.logger.log_image(...)``.
     """
 
-    def __init__(self, group: LoggerGroup, place: RunDirectory, state: State, *, handle_sigterm: bool = False) -> None:
+    def __init__(
+        self,
+        group: LoggerGroup,
+        place: RunDirectory,
+        state: State,
+        *,
+        close_timeout_s: float = 0.0,
+        handle_sigterm: bool = False,
+    ) -> None:
         self.path, self.context, self.group = place.path, group.context, group
         self.logger = MultiLogger("")
-        self._place = place
+        self._place, self._close_timeout_s = place, close_timeout_s
         self._components = {"": self.logger}
         self._earlier_s = state.elapsed_time_s or place.elapsed_time_s
         self._started_s = self.context.clock()
@@ -168,7 +181,12 @@ class Run:
         return self._state._replace(elapsed_time_s=elapsed_s, time_s=self.context.wall_clock())
 
     def component(self, namespace: str) -> MultiLogger:
-        """Returns the logger of a namespace, which ``step`` ends the steps of too; the same one every time."""
+        """Returns the logger of a namespace, which ``step`` ends the steps of too; the same one every time.
+
+        Raises:
+            ConfigError: The namespace is no text, or holds a ``/``.
+        """
+        check_namespace(namespace)
         if namespace not in self._components:
             self._components[namespace] = MultiLogger(namespace)
         return self._components[namespace]
@@ -191,7 +209,7 @@ class Run:
             reduce: See ``MultiLogger.log_scalar``.
             across_ranks: See there; for the numbers alone.
         """
-        for key, value in values.items():
+        for key, value in items_of(values, "run.log"):
             if isinstance(value, str):
                 self.logger.log_string(key, value)
             else:
@@ -204,7 +222,7 @@ class Run:
         Args:
             samples: Training samples of this step. No whole number is made one, or 0, with a warning.
             step: Your own counter of training steps, from 1; by default one more than before.
-            force: Makes every backend due.
+            force: Makes every backend due: all values of this step are written, as you want of the last one.
         """
         state = self._state
         samples = self._count("samples", samples, 0)
@@ -281,19 +299,29 @@ class Run:
         if self._closed:
             return self.group.stats()
         self._closed = True
+        deadline_s = time.monotonic() + self._close_timeout_s
+        # Backends that hang take half a second more to be given up: the record has at least the last of this time.
+        backends_s = self._close_timeout_s - min(RECORD_S, self._close_timeout_s / 2)
         with ExitStack() as ending:
             ending.callback(forget_at_exit, self._at_exit)
             if self._sigterm is not None:
                 ending.callback(self._sigterm.close)
-            ending.callback(self._place.finish, status, elapsed_time_s=self.state.elapsed_time_s)
-            ending.callback(self.group.close)
+            ending.callback(self._record, status, self.state.elapsed_time_s, deadline_s + RECORD_S)
+            ending.callback(self._close_group, time.monotonic() + backends_s)
+            self.group.begin_close(backends_s)
             self._end_open_step()
         return self.group.stats()
+
+    def _close_group(self, deadline_s: float) -> None:
+        self.group.close(max(0.0, deadline_s - time.monotonic()))
+
+    def _record(self, status: Status, elapsed_time_s: float, deadline_s: float) -> None:
+        self._place.finish(status, elapsed_time_s=elapsed_time_s, timeout_s=max(0.0, deadline_s - time.monotonic()))
 
     def _prepare_to_end(self) -> None:
         durable = self.group.secure(SIGTERM_S)
         if self._sigterm is not None and self._sigterm.ends_process:
-            self._place.finish("interrupted", elapsed_time_s=self.state.elapsed_time_s)
+            self._record("interrupted", self.state.elapsed_time_s, time.monotonic() + RECORD_S)
         if not durable:
             _log.warning("SIGTERM: not everything that was logged could be made durable within %g s.", SIGTERM_S)
 

@@ -19,7 +19,8 @@ from ml.session import start_run
 
 
 def line(step, *, phase="train", attempt=1, epoch=0, time="2026-01-02T03:04:05.678901Z", **sections):
-    return {"attempt": attempt, "phase": phase, "step": step, "epoch": epoch, "time": time, **sections}
+    state = {"phase": phase, "step": step, "epoch": epoch, "samples": 0, "elapsed_s": 0.5, "time": time}
+    return {"attempt": attempt, **state, **sections}
 
 
 def loss(step, value=0.5, **state):
@@ -218,7 +219,7 @@ def test_damaged_lines_are_counted_and_the_others_read(tmp_path, caplog, damage)
     assert curve(tmp_path) == [(1, 1), (1, 3)]
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "2 lines of" in caplog.text
-    assert "line 2" in caplog.text
+    assert "Line 2" in caplog.text
 
 
 def test_a_directory_that_is_no_run_is_refused_with_what_was_looked_for(tmp_path):
@@ -247,7 +248,7 @@ def test_a_missing_pandas_names_the_extra(tmp_path, monkeypatch):
 def test_a_picture_is_opened_when_asked_for_and_shown_by_a_notebook(tmp_path):
     (tmp_path / "json/media").mkdir(parents=True)
     Image.new("RGB", (4, 3), "red").save(tmp_path / "json/media/a.png")
-    entry = {"path": "media/a.png", "shape": [3, 3, 4], "sha256": "0"}
+    entry = {"path": "media/a.png", "shape": [3, 3, 4], "sha256": "0" * 64}
     write_log(tmp_path, line(7, phase="valid", images={"task/digits": entry, "task/other": entry}))
 
     (picture,) = open_run(tmp_path).images("task/digits")
@@ -260,10 +261,10 @@ def test_a_picture_is_opened_when_asked_for_and_shown_by_a_notebook(tmp_path):
 
 @pytest.mark.parametrize("path", ["/etc/hostname", "../../secret.png", "media/../../secret.png"])
 def test_a_picture_outside_of_the_run_is_damage(tmp_path, caplog, path):
-    write_log(tmp_path, line(1, images={"task/digits": {"path": path}}))
+    write_log(tmp_path, line(1, images={"task/digits": {"path": path, "sha256": "0" * 64}}))
 
     assert open_run(tmp_path).images() == []
-    assert "no path of a picture of this run" in caplog.text
+    assert "no path of a file of this run" in caplog.text
 
 
 # what a run was
@@ -302,6 +303,13 @@ def test_a_damaged_record_of_an_attempt_is_named(tmp_path, content):
 
     with pytest.raises(FormatError, match=r"run\.json"):
         _ = open_run(tmp_path).attempts
+
+
+def test_a_run_without_a_configuration_has_no_settings(tmp_path):
+    write_attempt(tmp_path)
+    assert open_run(tmp_path).settings == {}
+    (tmp_path / "attempts/1/config.yaml").write_text("model: {}")
+    assert open_run(tmp_path).settings == {"model": "{}"}
 
 
 # several runs

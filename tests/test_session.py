@@ -15,6 +15,9 @@ from ml import ConfigError, State, start_run
 from ml.loggers.base import BaseLoggerConfig
 from ml.loggers.json import JsonLogger
 from ml.loggers.memory import MemoryLogger
+from ml.testing import Gate
+from ml.testing.disk import TestDisk as Disk
+from ml.testing.fakes import WAIT_S
 
 LOSSES = [0.5, 0.25, 0.125]
 
@@ -214,6 +217,25 @@ def test_the_first_part_of_a_key_is_its_namespace(memory, key, place):
     assert [entry[2:4] for entry in memory.entries] == [place]
 
 
+@pytest.mark.parametrize("namespace", [3, None, ["task"]], ids=repr)
+def test_a_namespace_that_is_no_text_is_refused(memory, namespace):
+    with start(memory) as run, pytest.raises(ConfigError, match=f"got {re.escape(repr(namespace))}"):
+        run.component(namespace)
+
+
+@pytest.mark.parametrize("values", [None, [1], 0.5, "loss"], ids=repr)
+def test_what_is_no_mapping_costs_itself_and_is_said_with_its_line(memory, caplog, values):
+    with start_run("demo", loggers=[memory]) as run:
+        run.log(values)
+        run.log({"loss": 0.5})
+        run.step()
+
+    assert memory.entries == [("train", 1, "", "loss", 0.5)]
+    assert sum(run.stats()["memory"].failed.values()) == 1
+    assert f"Cannot log 'run.log': it takes {{key: value}}, got {values!r}" in caplog.text
+    assert "(Logged at test_session.py:" in caplog.text
+
+
 def test_a_text_is_logged_as_a_text(memory):
     with start(memory) as run:
         run.log({"note": "started"})
@@ -378,6 +400,14 @@ def test_a_resumed_run_goes_on_where_its_state_stood(memory):
     assert memory.entries == [("train", 3, "", "loss", 0.5)]
 
 
+def test_a_run_may_be_resumed_if_it_is_there(memory):
+    with start(memory_of_its_own(), resume="auto") as first:
+        first.step()
+
+    with start(memory, resume="auto", state=first.state) as second:
+        assert (second.path, second.context.attempt, second.state.num_steps) == (first.path, 2, 1)
+
+
 def test_a_state_may_come_as_a_mapping(memory):
     with start(memory, state={"num_steps": 7, "num_epochs": 1}) as run:
         assert (run.state.num_steps, run.state.num_epochs) == (7, 1)
@@ -427,12 +457,15 @@ def test_a_run_resumed_without_a_state_says_that_steps_begin_again(memory, caplo
         {"state": State(elapsed_time_s=float("nan"))},
         {"on_error": "ignore"},
         {"resume": True},
+        {"resume": "always"},
+        {"directory": ""},
+        {"directory": 3},
     ],
     ids=str,
 )
 def test_a_wrong_argument_makes_nothing(tmp_path, wrong):
     with pytest.raises(ConfigError):
-        start_run("demo", **{"loggers": ["json"], **wrong})
+        start_run(**{"directory": "demo", "loggers": ["json"], **wrong})
 
     assert list(tmp_path.iterdir()) == []
 
@@ -546,6 +579,29 @@ def test_a_run_without_a_step_is_written(memory):
         run.log({"accuracy": 0.5})
 
     assert memory.entries == [("train", 1, "", "accuracy", 0.5)]
+
+
+class StalledDisk(Disk):
+    """Nothing gets through to it before ``gate`` is open."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = Gate()
+
+    def sync(self, descriptor):
+        self.gate.wait()
+
+
+def test_closing_waits_no_longer_for_a_disk_that_does_not_take_the_record(memory, caplog):
+    run = start(memory, close_timeout_s=0.0)
+    with StalledDisk() as disk:
+        run.close()
+        assert record_of(run)["status"] == "running"
+        assert f"{run.path} does not record yet that the run is finished" in caplog.text
+        disk.gate.open()
+        run._place._recorder.join(WAIT_S)
+
+    assert record_of(run)["status"] == "finished", "it comes late"
 
 
 def test_closing_twice_is_closing_once(memory):

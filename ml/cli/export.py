@@ -14,13 +14,14 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from ml.cli.output import Output
+from ml.cli.names import require_match
+from ml.cli.output import Output, printable
 from ml.core.errors import ConfigError
 from ml.io.atomic import write_atomically
-from ml.io.journal import journal_files
-from ml.io.segments import segments
-from ml.loggers.json import strict
-from ml.loggers.json_log import Logged, last_of_a_step, log_of, numbers, read_log
+from ml.loggers.history import Logged, last_of_a_step, read_values
+from ml.loggers.kinds import SCALAR
+from ml.loggers.places import curves_of
+from ml.loggers.strict_json import strict
 from ml.reading import open_run
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -44,19 +45,22 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     Raises:
         FileNotFoundError: There is no run.
-        ConfigError: Parquet has no file to go to, pyarrow is not installed, or the run has a journal alone.
+        ConfigError: Parquet has no file to go to, pyarrow is not installed, or ``--keys`` matches none.
         WriteError: The file cannot be written; an earlier one is as it was.
     """
     if arguments.to == "parquet" and arguments.output is None:
         raise ConfigError("Parquet is no text for a terminal: name a file, -o scalars.parquet.")
     if arguments.to == "parquet":
         _require_pyarrow()
-    log = _log_of(open_run(arguments.run_directory).path)
-    found = read_log(log, "scalars", None, numbers)
-    rows = [row for row in last_of_a_step(found) if fnmatchcase(row.key, arguments.keys)]
+    found = read_values(curves_of(open_run(arguments.run_directory).path), SCALAR)
+    values = last_of_a_step(found)
+    require_match((row.key for row in values), arguments.keys)
+    rows = [row for row in values if fnmatchcase(row.key, arguments.keys)]
     if arguments.to == "parquet":
         write_atomically(arguments.output, _parquet(rows), mode=_PRIVATE)
         return 0
+    if arguments.to == "csv" and arguments.output is None and output.is_terminal:
+        rows = [row._replace(key=printable(row.key)) for row in rows]
     texts = _csv(rows) if arguments.to == "csv" else _json_lines(rows)
     if arguments.output is None:
         for text in texts:
@@ -64,15 +68,6 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     else:
         write_atomically(arguments.output, "".join(texts).encode("utf-8", "backslashreplace"), mode=_PRIVATE)
     return 0
-
-
-def _log_of(run: Path) -> Path:
-    log = log_of(run)
-    if not segments(log) and journal_files(run / "journal"):
-        raise ConfigError(
-            f"{run} has a journal alone. Make JSON lines of it, mlog replay {run} --to json DIR, and export DIR."
-        )
-    return log
 
 
 def _csv(rows: Iterable[Logged]) -> Iterator[str]:

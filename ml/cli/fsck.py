@@ -90,7 +90,7 @@ def _repaired(check: RunCheck) -> list[Path]:
     made: list[Path] = []
     damaged = [parts for parts in check.copies if any(map(needs_repair, parts))]
     if damaged and check.is_live:
-        _log.warning("%s is running, so nothing of it is repaired.", check.run.path)
+        _log.warning("%s may be running, so nothing of it is repaired.", check.run.path)
         return made
     for parts in damaged:
         try:

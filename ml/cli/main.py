@@ -17,6 +17,7 @@ from typing import NoReturn
 from ml.cli.output import Output, printable
 from ml.core.errors import MLError
 
+_DISTRIBUTION = "ml-logbook"
 _WORDS = {
     "runs": "list the runs below a directory: when, how far, their last values, what was overridden",
     "show": "show what a run logged: its keys with last, least and greatest value, and a curve",
@@ -78,6 +79,8 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    version = _version() if "--version" in arguments else ""  # slow to find
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version}")
     words = parser.add_subparsers(dest="word", metavar="WORD", required=True, title="words")
     for word, summary in _WORDS.items():
         of_word = words.add_parser(
@@ -90,6 +93,15 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         if word in arguments:  # the others need not be imported
             import_module(f"ml.cli.{word}").configure(of_word)
     return parser
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version(_DISTRIBUTION)
+    except metadata.PackageNotFoundError:  # run from its sources
+        return "of no installed package"
 
 
 def _refuse(message: str, *, program: str = "mlog") -> int:

@@ -13,7 +13,7 @@ def compact(value: float) -> str:
     """Returns a number in four significant digits, a whole one in full."""
     if not math.isfinite(value):
         return str(value)
-    if value.is_integer() and abs(value) < 10**9:
+    if value % 1 == 0 and abs(value) < 10**9:
         return str(int(value))
     return number(value, _PRECISION)
 

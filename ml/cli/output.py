@@ -47,6 +47,10 @@ class Output:
 
     Args:
         stream: Standard output; ``None`` where the process has none.
+
+    Attributes:
+        has_unicode: Whether its encoding has the characters that a table or a curve uses.
+        ellipsis: Stands where a text was cut.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -58,6 +62,7 @@ class Output:
             self.has_unicode = True
         except (UnicodeEncodeError, LookupError):
             self.has_unicode = False
+        self.ellipsis = _ELLIPSIS if self.has_unicode else _ASCII_ELLIPSIS
 
     @property
     def width(self) -> int:
@@ -120,8 +125,7 @@ class Output:
 
     def shortened(self, text: str, width: int) -> str:
         """Returns ``text``, cut where it is longer than ``width`` characters."""
-        mark = _ELLIPSIS if self.has_unicode else _ASCII_ELLIPSIS
-        return text if len(text) <= width else text[: width - len(mark)] + mark
+        return text if len(text) <= width else text[: width - len(self.ellipsis)] + self.ellipsis
 
     def write(self, text: str) -> None:
         """Prints text as it is, but for characters that the encoding lacks."""

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ml.core.errors import WriteError
 from ml.io.files import AppendFile
+from ml.io.numbered import first_free
 from ml.loggers.check import FileCheck
 
 _PRIVATE = 0o600
@@ -36,15 +36,9 @@ def write_repaired(parts: Sequence[FileCheck]) -> Path:
 
 
 def _new_file(check: FileCheck) -> AppendFile:
-    number = 1
-    while True:
-        path = check.path.with_name(_name(check, number))
-        try:
-            return AppendFile(path, exclusive=True, mode=_PRIVATE)
-        except WriteError as error:
-            if not isinstance(error.__cause__, FileExistsError):
-                raise
-        number += 1
+    return first_free(
+        lambda number: AppendFile(check.path.with_name(_name(check, number)), exclusive=True, mode=_PRIVATE)
+    )
 
 
 def _name(check: FileCheck, number: int) -> str:

@@ -4,9 +4,11 @@ import argparse
 from pathlib import Path
 
 from ml.cli.output import Output, printable
+from ml.core.errors import ConfigError
 from ml.loggers.replay import replay
 from ml.reading import open_run
 
+_KEEPS_NOTHING = "memory"
 _MAX_LISTED = 10
 
 
@@ -27,9 +29,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     Raises:
         FileNotFoundError: There is no run.
-        ConfigError: There is nothing to replay, no such backend, or the directory holds something else.
+        ConfigError: There is nothing to replay, no such backend or one that keeps nothing, or the directory holds
+            something else.
         OSError, WriteError: The result cannot be written.
     """
+    if arguments.to == _KEEPS_NOTHING:
+        raise ConfigError(f"The backend {arguments.to!r} keeps nothing that outlives this command. Name another: json.")
     run_directory = open_run(arguments.run_directory).path
     report = replay(run_directory, arguments.to, arguments.directory, source=arguments.source)
     attempts = "1 attempt" if report.attempts == 1 else f"{report.attempts} attempts"

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,14 +14,13 @@ from ml.loggers.check import FileCheck
 from ml.loggers.event_check import check_event_file
 from ml.loggers.journal_check import check_journal
 from ml.loggers.json_check import check_log
-from ml.loggers.media_check import FOLDER as MEDIA_FOLDER
 from ml.loggers.media_check import MediaCheck, check_media
+from ml.loggers.places import LOG, MEDIA
 from ml.reading import Run
 
 Verdict = Literal["clean", "damaged", "unreadable"]
 
-_LOG_NAME = "log.jsonl"
-_NOT_LOGS = {MEDIA_FOLDER, "attempts", "checkpoints"}
+_NOT_LOGS = {MEDIA, "attempts", "checkpoints"}
 _SET_ASIDE = re.compile(r".*\.torn-[0-9]+")
 
 
@@ -77,14 +77,14 @@ def check_run(run: Run) -> RunCheck:
     for directory, folders, names in os.walk(run.path, onerror=lambda error: found.unreadable.append(str(error))):
         folders[:] = sorted(folder for folder in folders if folder not in _NOT_LOGS)
         folder = Path(directory)
-        if _LOG_NAME in names:
-            _guarded(found, folder / _LOG_NAME, _check_log)
+        if LOG in names:
+            _guarded(found, folder / LOG, _check_log)
         if any(name.endswith(".journal") for name in names):
             _guarded(found, folder, _check_journal)
         seen: set[int] = set()
         for name in sorted(names):
             if "tfevents" in name:
-                _guarded(found, folder / name, _check_events(seen))
+                _guarded(found, folder / name, partial(_check_events, seen))
             elif _SET_ASIDE.fullmatch(name):
                 found.set_aside_bytes += (folder / name).lstat().st_size
     return found
@@ -137,8 +137,5 @@ def _check_media(found: RunCheck, folder: Path, named: dict[str, str]) -> None:
     found.media[folder] = media._replace(unnamed=[]) if found.is_live else media
 
 
-def _check_events(seen: set[int]) -> Callable[[RunCheck, Path], None]:
-    def check(found: RunCheck, path: Path) -> None:
-        found.copies.append([check_event_file(path, seen, is_growing=found.is_live)])
-
-    return check
+def _check_events(seen: set[int], found: RunCheck, path: Path) -> None:
+    found.copies.append([check_event_file(path, seen, is_growing=found.is_live)])

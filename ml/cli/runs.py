@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ml.cli.liveness import KILLED
+from ml.cli.names import listed, require_match, told_apart
 from ml.cli.numbers import compact, short_duration
 from ml.cli.output import Column, Output, printable
 from ml.cli.series import SeriesKey
 from ml.cli.summary import Summary, summarize
 from ml.core.errors import ConfigError
-from ml.loggers.json import strict
+from ml.loggers.strict_json import strict
 from ml.reading import Runs, Setting, open_runs
 
 _log = logging.getLogger("ml")
@@ -52,9 +53,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     Raises:
         FileNotFoundError: There is none.
-        ConfigError: ``--sort`` names nothing that there is.
+        ConfigError: ``--sort`` or ``--keys`` names nothing that there is.
     """
     rows = _sorted(list(_rows(open_runs(arguments.directory))), arguments.sort, is_reversed=arguments.reverse)
+    require_match((name.key for row in rows for name in row.summary.scalars), arguments.keys)
     if arguments.json:
         output.json([_as_json(row, arguments.keys) for row in rows])
     elif rows:
@@ -111,9 +113,9 @@ def _sort_value(rows: list[_Row], key: str) -> Callable[[_Row], object]:
             return lambda row: row.summary.scalars[name].values[-1] if name in row.summary.scalars else None
     if any(key in row.settings for row in rows):
         return lambda row: row.settings.get(key)
-    known = [*simple, *dict.fromkeys(name.key for name in sorted(curves)), *(rows[0].settings if rows else ())]
-    named = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
-    raise ConfigError(f"No run has {key!r} to sort by. There are: {named}.")
+    settings = (setting for row in rows for setting in row.settings)
+    known = list(dict.fromkeys([*simple, *(name.key for name in sorted(curves)), *settings]))
+    raise ConfigError(f"No run has {key!r} to sort by. There are: {listed(known)}.")
 
 
 # the table
@@ -143,12 +145,16 @@ def _print(rows: list[_Row], keys: str | None, output: Output) -> None:
 
 def _heads(rows: list[_Row], output: Output) -> dict[str, Column]:
     starts = [row.summary.start for row in rows]
+    steps = [row.summary.steps for row in rows]
+    names = [printable(row.name) for row in rows]
+    if output.is_terminal:  # what reads a pipe takes the name for one
+        names = told_apart(names, output.width * 2 // 5, output.ellipsis)
     return {
-        "run": Column("run", [printable(row.name) for row in rows]),
+        "run": Column("run", names),
         "status": Column("status", [printable(row.summary.status) for row in rows]),
         "start": Column("start", ["-" if start is None else f"{start:%Y-%m-%d %H:%M}" for start in starts]),
         "duration": Column("duration", [short_duration(row.summary.duration_s) for row in rows], is_number=True),
-        "steps": Column("steps", [str(row.summary.steps) for row in rows], is_number=True),
+        "steps": Column("steps", ["-" if count is None else str(count) for count in steps], is_number=True),
     }
 
 
@@ -178,8 +184,9 @@ def _settings(rows: list[_Row], output: Output) -> list[Column]:
     names = list(dict.fromkeys(name for row in rows for name in row.settings))
     columns = []
     for name in names:
-        cells = [output.shortened(printable(row.settings.get(name)), _MAX_SETTING_LENGTH) for row in rows]
-        is_number = all(isinstance(row.settings.get(name), int | float) for row in rows)
+        texts = [printable(row.settings[name]) if name in row.settings else "-" for row in rows]
+        cells = [output.shortened(text, _MAX_SETTING_LENGTH) for text in texts]
+        is_number = all(isinstance(row.settings.get(name, 0), int | float) for row in rows)
         columns.append(Column(f"setting\n{printable(_short_name(name, names))}", cells, is_number, style="cyan"))
     return columns
 

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Generic, NamedTuple, TypeVar
 
 from ml.core.state import PHASES, Phase
-from ml.loggers.json_log import overtaken_from
+from ml.loggers.history import overtaken_from
 from ml.loggers.kinds import STRING, Kind
 
 ValueT = TypeVar("ValueT")
@@ -73,19 +73,17 @@ class Curves:
         self._first_steps[place] = min(step, self._first_steps.get(place, step))
         self._last_steps[attempt] = max(step, self._last_steps.get(attempt, step))
 
-    def add_scalars(self, attempt: int, phase: Phase, step: int, numbers: Mapping[str, float]) -> None:
-        """Takes numbers by key."""
-        for key, number in numbers.items():
-            series = self._scalars.get((attempt, phase, key))
-            if series is None:
-                series = self._scalars[attempt, phase, key] = Series(array("d"))
-            series.add(step, number, replaces=True)
+    def add_scalar(self, attempt: int, phase: Phase, step: int, key: str, number: float) -> None:
+        """Takes a number."""
+        series = self._scalars.get((attempt, phase, key))
+        if series is None:
+            series = self._scalars[attempt, phase, key] = Series(array("d"))
+        series.add(step, number, replaces=True)
 
-    def add_other(self, kind: Kind, attempt: int, phase: Phase, step: int, key: str, shown: Iterable[str]) -> None:
-        """Takes what is shown of values of another kind: of one step several texts, or one medium."""
+    def add_other(self, kind: Kind, attempt: int, phase: Phase, step: int, key: str, shown: str) -> None:
+        """Takes what is shown of a value of another kind: of one step several texts, or one medium."""
         series = self._others.setdefault(kind, {}).setdefault((attempt, phase, key), Series([]))
-        for text in shown:
-            series.add(step, text, replaces=kind is not STRING)
+        series.add(step, shown, replaces=kind is not STRING)
 
     def scalars(self) -> dict[SeriesKey, Series[float]]:
         """Returns the curves that count, by phase and then in the order in which their keys came."""

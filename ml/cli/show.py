@@ -3,18 +3,20 @@
 import argparse
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
 from ml.cli.liveness import KILLED, is_gone
+from ml.cli.names import require_match
 from ml.cli.numbers import compact, short_duration
 from ml.cli.output import Column, Output, printable
 from ml.cli.series import Series, SeriesKey, extremes
 from ml.cli.sparkline import sparkline
 from ml.cli.summary import Attempt, Summary, local_time, summarize
 from ml.core.errors import FormatError
-from ml.loggers.json import strict
 from ml.loggers.kinds import Kind
+from ml.loggers.strict_json import strict
 from ml.reading import open_run
 
 _log = logging.getLogger("ml")
@@ -39,9 +41,11 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     Raises:
         FileNotFoundError: There is none.
         FormatError: Its record is damaged.
+        ConfigError: ``--keys`` matches none.
     """
     opened = open_run(arguments.run_directory)
     summary = summarize(opened)
+    require_match((name.key for name in chain(summary.scalars, *summary.others.values())), arguments.keys)
     if arguments.json:
         output.json(_as_json(opened.path, summary, arguments.keys))
         return 0
@@ -65,9 +69,10 @@ def _selected(found: Mapping[SeriesKey, SeriesT], pattern: str | None) -> dict[S
 def _show_head(path: Path, summary: Summary, output: Output) -> None:
     start = "" if summary.start is None else f"  since {summary.start:%Y-%m-%d %H:%M:%S}"
     output.line(printable(path), style="bold")
-    output.line(
-        f"{printable(summary.status)}{start}  {short_duration(summary.duration_s)}  {summary.steps} steps", style="dim"
-    )
+    steps = "-" if summary.steps is None else summary.steps
+    output.line(f"{printable(summary.status)}{start}  {short_duration(summary.duration_s)}  {steps} steps", style="dim")
+    if summary.steps is None:
+        output.line("mlog finds no JSON lines and no journal here. Event files are for TensorBoard.")
 
 
 def _show_scalars(found: Mapping[SeriesKey, Series[float]], output: Output) -> None:
@@ -84,7 +89,9 @@ def _show_scalars(found: Mapping[SeriesKey, Series[float]], output: Output) -> N
     room = output.width - sum(column.width + 2 for column in columns)
     if room >= _MIN_CURVE_WIDTH:
         width = min(room, _MAX_CURVE_WIDTH)
-        curves = [sparkline(series.values, width, has_unicode=output.has_unicode) for series in found.values()]
+        curves = [
+            sparkline(series.steps, series.values, width, has_unicode=output.has_unicode) for series in found.values()
+        ]
         columns.append(Column("curve", curves, style="cyan"))
     output.line()
     output.table(columns)

@@ -1,27 +1,28 @@
 """A curve in one line of text."""
 
-import itertools
 import math
+from array import array
 from collections.abc import Sequence
 
 _BLOCKS, _ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-=+*#@"
 _NON_FINITE, _ASCII_NON_FINITE = "×", "x"
 
 
-def sparkline(values: Sequence[float], width: int, *, has_unicode: bool = True) -> str:
+def sparkline(steps: Sequence[int], values: Sequence[float], width: int, *, has_unicode: bool = True) -> str:
     """Returns a curve of up to ``width`` characters, lowest to highest finite value.
 
-    Values are taken in their order; where there are more than characters, one
-    shows the mean of its neighbours. Where all of those are NaN or infinite stands
-    a cross.
+    There are no more characters than values. Each stands for as many steps as the
+    others, however often was logged, and shows the mean of its values; a cross where
+    all of those are NaN or infinite; and where there are none what stands before it.
 
     Args:
-        values: Any numbers.
+        steps: Where the values lie.
+        values: Any numbers, as many.
         width: 1 or more.
         has_unicode: Whether block characters can be shown.
     """
     blocks, non_finite = (_BLOCKS, _NON_FINITE) if has_unicode else (_ASCII_BLOCKS, _ASCII_NON_FINITE)
-    means = [_mean(part) for part in _parts(values, min(width, len(values)))]
+    means = [_mean(part) for part in _parts(steps, values, min(width, len(values)))]
     finite = [mean for mean in means if mean is not None]
     if not finite:
         return non_finite * len(means)
@@ -36,9 +37,14 @@ def sparkline(values: Sequence[float], width: int, *, has_unicode: bool = True) 
     return "".join(non_finite if mean is None else block(mean) for mean in means)
 
 
-def _parts(values: Sequence[float], count: int) -> list[Sequence[float]]:
-    bounds = [len(values) * number // count for number in range(count + 1)] if count else []
-    return [values[start:stop] for start, stop in itertools.pairwise(bounds)]
+def _parts(steps: Sequence[int], values: Sequence[float], count: int) -> "list[array[float]]":
+    parts = [array("d") for _ in range(count)]
+    first, last = min(steps, default=0), max(steps, default=0)
+    for step, value in zip(steps, values, strict=True):
+        parts[(step - first) * count // (last - first + 1)].append(value)
+    for number, part in enumerate(parts):
+        parts[number] = part or parts[number - 1]  # the first has the first step
+    return parts
 
 
 def _mean(values: Sequence[float]) -> float | None:

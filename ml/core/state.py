@@ -11,6 +11,7 @@ Phase = Literal["train", "valid", "test"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
 _MAX_COUNT = 2**63 - 1
+_FIRST_TIME_S, _LAST_TIME_S = -62_135_510_400.0, 253_402_214_400.0  # the calendar, less a day for every time zone
 _TYPES = (str, *(int,) * 7, *(float,) * 3)
 
 
@@ -49,8 +50,8 @@ def normalized(state: State) -> State:
     """Returns the state with counts and times that every format can hold.
 
     Counts become whole numbers of 64 bits: of a float the whole part, of what is too
-    large the largest, of what is no number 0. Times become finite seconds, or 0. A
-    state that is in order is returned as it is.
+    large the largest, of what is no number 0. Times become finite seconds, or 0,
+    from the year 1 to 9999. A state that is in order is returned as it is.
 
     Raises:
         ConfigError: There is no such phase.
@@ -62,6 +63,8 @@ def normalized(state: State) -> State:
         and min(counts) >= -_MAX_COUNT
         and max(counts) <= _MAX_COUNT
         and math.isfinite(sum(times))
+        and min(times) >= _FIRST_TIME_S
+        and max(times) <= _LAST_TIME_S
     ):
         return state
     if state.phase not in PHASES:
@@ -108,4 +111,4 @@ def _seconds(value: object) -> float:
         seconds = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         return 0.0
-    return seconds if math.isfinite(seconds) else 0.0
+    return max(_FIRST_TIME_S, min(_LAST_TIME_S, seconds)) if math.isfinite(seconds) else 0.0

@@ -34,7 +34,8 @@ def read_config(path: Path) -> DictConfig:
         _check_size_when_loaded(text, path)
         config = OmegaConf.load(StringIO(text))
     except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
-        raise FormatError(f"no configuration: {error}", path=path) from error
+        reason = " ".join(str(error).split())  # YAML says it in several lines
+        raise FormatError(f"no configuration: {reason}", path=path) from error
     if not isinstance(config, DictConfig):
         raise FormatError("no configuration: a list", path=path)
     return config

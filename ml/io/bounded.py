@@ -9,13 +9,19 @@ _COMPACT_ABOVE = 64
 
 
 class _Entry(Generic[T]):
-    """An item in the queue. ``ends`` marks the last one of its run, ``gone`` one that was dropped or is done."""
+    """An item in the queue.
 
-    __slots__ = ("droppable", "ends", "gone", "item", "size_bytes", "taken")
+    Attributes:
+        ends: Whether it is the last one of its run.
+        is_back: Whether it was taken and put back.
+        is_gone: Whether it was dropped or is done.
+    """
+
+    __slots__ = ("droppable", "ends", "is_back", "is_gone", "item", "size_bytes")
 
     def __init__(self, item: T, size_bytes: int, droppable: bool, ends: bool) -> None:
         self.item, self.size_bytes, self.droppable, self.ends = item, size_bytes, droppable, ends
-        self.taken = self.gone = False
+        self.is_back = self.is_gone = False
 
 
 class BoundedQueue(Generic[T]):
@@ -80,7 +86,7 @@ class BoundedQueue(Generic[T]):
         self.runs += ends
         self._entries.append(entry)
         if size_bytes:
-            (self._droppable if entry.droppable else self._others).append(entry)
+            self._queue_of(entry).append(entry)
             self.size_bytes += size_bytes
             self._droppable_bytes += size_bytes if entry.droppable else 0
         return dropped
@@ -92,20 +98,21 @@ class BoundedQueue(Generic[T]):
         """
         dropped = []
         for queue in (self._droppable,) if only_droppable else (self._droppable, self._others):
-            while self.size_bytes > max_bytes and (entry := _oldest(queue)) is not None:
+            while self.size_bytes > max_bytes and queue:
+                entry = queue.popleft()
                 dropped.append(entry.item)
                 self._gone += 1
                 self.runs -= entry.ends  # the others of its run went before it
                 self._forget(entry)
         if self._gone > _COMPACT_ABOVE + len(self._entries) // 2:
-            self._entries = deque(entry for entry in self._entries if not entry.gone)
+            self._entries = deque(entry for entry in self._entries if not entry.is_gone)
             self._gone = 0
         return dropped
 
     def end_run(self) -> None:
         """Has the last run end with the items that it has: the rest was dropped on arrival, or never comes."""
         self._run_is_open = False
-        last = next((entry for entry in reversed(self._entries) if entry.ends or not entry.gone), None)
+        last = next((entry for entry in reversed(self._entries) if entry.ends or not entry.is_gone), None)
         if last is not None and not last.ends:
             last.ends = True
             self.runs += 1
@@ -115,23 +122,21 @@ class BoundedQueue(Generic[T]):
 
         Args:
             gather_bytes: Runs behind it come along while all together are no larger. Runs that
-                hold something droppable or of size 0 are always taken alone.
+                hold something droppable or of size 0 are always taken alone, and what was put
+                back comes again as it was: whoever handles it may have done a part of it.
         """
-        size_bytes, is_alone = 0, False
-        while self._entries:
-            entry = self._entries[0]
-            if not entry.gone:
-                size_bytes += entry.size_bytes
-                is_alone = is_alone or entry.droppable or not entry.size_bytes
-                is_next_run = bool(self._taken) and self._taken[-1].ends
-                if is_next_run and (self._taken_runs == self.runs or is_alone or size_bytes > gather_bytes):
-                    break
-                entry.taken = True
-                self._taken.append(entry)
-                self._taken_runs += entry.ends
-            self._gone -= entry.gone
-            self._entries.popleft()
-        self.runs -= self._taken_runs
+        size_bytes, is_plain = 0, True
+        while self._taken_runs < self.runs and (run := self._first_run()):
+            size_bytes += sum(entry.size_bytes for entry in run)
+            is_plain = is_plain and all(entry.size_bytes and not entry.droppable for entry in run)
+            goes_along = is_plain and size_bytes <= gather_bytes
+            if self._taken and not (goes_along and run[0].is_back == self._taken[-1].is_back):
+                break
+            while self._taken[-1:] != run[-1:]:
+                self._take_first()
+            self._taken_runs += 1
+        # A Ctrl-C in the middle of ``add`` may have left a run that is counted, and not there.
+        self.runs = self.runs - self._taken_runs if self._taken else 0
         return [entry.item for entry in self._taken]
 
     def done(self) -> None:
@@ -139,26 +144,49 @@ class BoundedQueue(Generic[T]):
         for entry in self._taken:
             self._forget(entry)
         self._taken, self._taken_runs = [], 0
-        for queue in (self._droppable, self._others):
-            while queue and queue[0].gone:
-                queue.popleft()
 
     def put_back(self) -> None:
         """The run that was taken is the oldest again, and may be dropped."""
-        for entry in self._taken:
-            entry.taken = False
-        self._entries.extendleft(reversed(self._taken))
+        for entry in reversed(self._taken):
+            entry.is_back = True
+            self._entries.appendleft(entry)
+            if entry.size_bytes:
+                self._queue_of(entry).appendleft(entry)
         self.runs += self._taken_runs
         self._taken, self._taken_runs = [], 0
 
     def clear(self) -> list[T]:
         """Empties the queue, and returns what it held, the run that was taken included."""
-        left = [entry.item for entry in (*self._taken, *self._entries) if not entry.gone]
+        left = [entry.item for entry in (*self._taken, *self._entries) if not entry.is_gone]
         for queue in (self._entries, self._droppable, self._others):
             queue.clear()
         self._taken, self._taken_runs, self._run_is_open = [], 0, False
         self.size_bytes = self._droppable_bytes = self._gone = self.runs = 0
         return left
+
+    def _queue_of(self, entry: _Entry[T]) -> deque[_Entry[T]]:
+        """Returns where an entry stands while it may be dropped."""
+        return self._droppable if entry.droppable else self._others
+
+    def _first_run(self) -> list[_Entry[T]]:
+        """Returns the oldest run that is complete."""
+        run: list[_Entry[T]] = []
+        for entry in self._entries:
+            if not entry.is_gone:
+                run.append(entry)
+                if entry.ends:
+                    return run
+        return []
+
+    def _take_first(self) -> None:
+        entry = self._entries.popleft()
+        if entry.is_gone:
+            self._gone -= 1
+            return
+        queue = self._queue_of(entry)
+        if queue and queue[0] is entry:
+            queue.popleft()
+        self._taken.append(entry)
 
     def _firm_bytes(self, for_droppable: bool) -> int:
         """Returns what cannot make room for an item: what is taken, and for a droppable one all that is not."""
@@ -167,14 +195,7 @@ class BoundedQueue(Generic[T]):
         return self.size_bytes - loose
 
     def _forget(self, entry: _Entry[T]) -> None:
-        entry.gone = True
+        entry.is_gone = True
         del entry.item  # media are large, and the entry may stand in a queue for a while
         self.size_bytes -= entry.size_bytes
         self._droppable_bytes -= entry.size_bytes if entry.droppable else 0
-
-
-def _oldest(queue: deque[_Entry[T]]) -> _Entry[T] | None:
-    """Returns the oldest entry that may be dropped."""
-    while queue and queue[0].gone:
-        queue.popleft()
-    return next((entry for entry in queue if not entry.taken and not entry.gone), None)

@@ -15,11 +15,15 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 from ml.core.errors import ConfigError, WriteError
 from ml.io.fileops import OPS
 from ml.io.files import make_directories
 from ml.io.runrecord import attempts_of, read_record
+
+Resume = bool | Literal["auto"]
+"""Whether to join a run that is there; ``"auto"``: if it is, else to start it."""
 
 DIRECTORY_VARIABLE = "ML_RUN_DIR"
 
@@ -38,7 +42,7 @@ def claim_attempt(
     environ: Mapping[str, str],
     wall_clock: Callable[[], float],
     *,
-    resume: bool,
+    resume: Resume,
     exactly: bool,
 ) -> tuple[Path, int]:
     """Makes the next attempt of a run that is to be joined, else the first one of a new run.
@@ -48,7 +52,7 @@ def claim_attempt(
         root: Where runs with a default name lie, absolute.
         environ: Says whether, and which, job was restarted.
         wall_clock: Unix seconds, for a default name.
-        resume: Whether to join the run at ``path``.
+        resume: Whether to join the run at ``path``; ``"auto"``: if there is one.
         exactly: Whether a directory beside ``path`` will not do.
 
     Returns:
@@ -80,15 +84,17 @@ def _make_or_join(
     environ: Mapping[str, str],
     wall_clock: Callable[[], float],
     *,
-    resume: bool,
+    resume: Resume,
     exactly: bool,
 ) -> Path:
-    if resume:
-        if path is None or not _holds_run(path):
-            where = "" if path is None else f" in {path}"
-            raise ConfigError(f"There is no run to resume{where}. Name a directory that has attempts/ in it.")
+    if resume and path is not None and _holds_run(path):
         _refuse_if_anybodys(path)
         return path
+    if resume is True:
+        where = "" if path is None else f" in {path}"
+        raise ConfigError(f"There is no run to resume{where}. Name a directory that has attempts/ in it.")
+    if resume and path is None:
+        raise ConfigError("resume='auto' needs the directory of the run, to join it where it is there. Name one.")
     joined = _run_of_restarted_job(_candidates(path, root, exactly=exactly), environ, is_named=path is not None)
     if joined is not None:
         return joined

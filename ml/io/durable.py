@@ -10,13 +10,15 @@ written again to a new file as soon as its own file is in doubt.
 import errno
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from ml.core.errors import ClosedError, WriteError
 from ml.io.files import AppendFile
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_EVERYTHING_BYTES = 10**18 - 1
 
 _log = logging.getLogger("ml")
 
@@ -27,8 +29,9 @@ class Opening(NamedTuple):
     Attributes:
         number: 1 for the first file of a ``DurableFile``; the same again where that file went.
         previous: The file before it: one that is complete, or not trusted any more. ``None`` before the first,
-            and where somebody has put another file in its place.
-        synced_bytes: How much of the file before is on the disk. What followed is written again, to the new file.
+            where somebody has put another file in its place, and where another process appends to it as well.
+        synced_bytes: How much of the file before counts: what is on the disk, as what followed is written again,
+            to the new file; and more than a file can hold where another process appends to it as well.
     """
 
     number: int
@@ -75,6 +78,7 @@ class DurableFile:
         self._unsynced: list[bytes] = []
         self._unsynced_bytes = 0
         self._doubt = ""  # why what is not synced must be written again, to another file
+        self._took_nothing = self._file.is_new
 
     @property
     def path(self) -> Path:
@@ -110,6 +114,7 @@ class DurableFile:
             if not _is_for_want_of_room(error) or (self._unsynced and self._file.is_remote):
                 self._doubt = str(error)
             raise
+        self._took_nothing = False
         self._unsynced.append(data)
         self._unsynced_bytes += len(data)
 
@@ -160,8 +165,14 @@ class DurableFile:
     def _go_on(self) -> None:
         """Starts a file that can be trusted, with everything that is not known to be on the disk."""
         old, where = self._file, self._file.whereabouts
+        if self._took_nothing and where == "in place" and not old.is_shared:
+            with suppress(WriteError):  # a record that no file takes would leave one behind at every try
+                old.remove()
+                where = "gone"
         if where == "gone":
             opening = self._opening
+        elif where == "in place" and old.is_shared:  # what this process writes again is better read twice
+            opening = Opening(self._opening.number + 1, None, _EVERYTHING_BYTES)
         else:
             previous = old.path if where == "in place" else None
             opening = Opening(self._opening.number + 1, previous, self._synced_bytes)
@@ -187,18 +198,18 @@ class DurableFile:
     def _give_up(self, new: AppendFile, opening: Opening, size_bytes: int, why: str) -> None:
         """Removes a new file that failed at once; one that stays takes its place in the order of files, in doubt."""
         if new.is_new:
-            try:
-                new.discard()
-            except WriteError:
-                pass
-            else:
+            with suppress(WriteError):
+                new.remove()
+                new.abandon()
                 return
         self._file.abandon()
         self._file, self._opening, self._synced_bytes, self._doubt = new, opening, size_bytes, why
+        self._took_nothing = False
 
     def _replace(self, new: AppendFile, opening: Opening) -> None:
         self._file.abandon()
         self._file, self._opening, self._doubt = new, opening, ""
+        self._took_nothing = new.is_new and not self._unsynced
         self._settle()
 
     def _settle(self) -> None:

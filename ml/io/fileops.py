@@ -53,6 +53,7 @@ class FileOps:
     def begin_sync(self, descriptor: int) -> None:
         """Has the disk begin with the file's content, where that is known how; waits for nothing."""
         if sys.platform == "linux":
+            # Before it gives up cached pages the kernel starts to write those that were changed, and does not wait.
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def sync(self, descriptor: int) -> None:

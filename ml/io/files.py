@@ -48,9 +48,10 @@ class AppendFile:
         self.path = Path(path)
         self._ops, self._pid = ops, os.getpid()
         self._identity: tuple[int, int] | None = None
-        self._torn = False  # bytes past the last whole record may lie in the file
+        self._fragment = b""  # of this a part may lie behind the last whole record
         self._sync_error: OSError | None = None
-        flags = CREATE | os.O_APPEND | (os.O_EXCL if exclusive else 0)
+        # What a failed write left is read before it is cut off: somebody else may have appended to the file.
+        flags = CREATE & ~os.O_WRONLY | os.O_RDWR | os.O_APPEND | (os.O_EXCL if exclusive else 0)
         with explained("open", self.path):
             descriptor = ops.open(self.path, flags, mode)
             try:
@@ -67,6 +68,7 @@ class AppendFile:
                         ops.unlink(self.path)
                 raise
         self._descriptor: int | None = descriptor
+        self._is_shared = False
         self._is_new = exclusive or self._size_bytes == 0
 
     @property
@@ -78,6 +80,14 @@ class AppendFile:
     def size_bytes(self) -> int:
         """Bytes up to the end of the last whole record."""
         return self._size_bytes
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether another process has appended to it since it was opened, as far as can be seen."""
+        if not self._is_shared and self._descriptor is not None:
+            with suppress(OSError):
+                self._is_shared = not self._fragment.startswith(self._tail(self._descriptor))
+        return self._is_shared
 
     @property
     def whereabouts(self) -> Literal["in place", "gone", "replaced"]:
@@ -113,12 +123,15 @@ class AppendFile:
         """
         descriptor = self._open_descriptor()
         with explained("append to", self.path):
-            if self._torn:
+            if self._fragment:
                 self._cut_back(descriptor)
+            size_bytes = self._ops.size(descriptor)
+            if size_bytes > self._size_bytes:
+                self._size_bytes, self._is_shared = size_bytes, True
             try:
                 write_whole(self._ops, descriptor, data)
             except BaseException:
-                self._torn = True
+                self._fragment = data
                 with suppress(OSError):  # the next append tries again before it writes
                     self._cut_back(descriptor)
                 raise
@@ -154,7 +167,7 @@ class AppendFile:
             return
         try:
             if os.getpid() == self._pid:
-                if self._torn:
+                if self._fragment:
                     with explained("cut", self.path):
                         self._cut_back(self._descriptor)
                 self.sync()
@@ -167,11 +180,20 @@ class AppendFile:
         """Closes the file, and promises nothing about what was appended since the last sync; again does nothing."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            if self._torn and os.getpid() == self._pid:
+            if self._fragment and os.getpid() == self._pid:
                 with suppress(OSError):  # else the next attempt sets it aside
                     self._cut_back(descriptor)
             with suppress(OSError):
                 self._ops.close(descriptor)
+
+    def remove(self) -> None:
+        """Removes a file that holds nothing but what its writer still has; it stays open.
+
+        Raises:
+            WriteError: It is still there.
+        """
+        with explained("remove", self.path), suppress(FileNotFoundError):
+            self._ops.unlink(self.path)
 
     def discard(self) -> None:
         """Closes and removes a file that holds nothing but what its writer still has.
@@ -179,9 +201,10 @@ class AppendFile:
         Raises:
             WriteError: It is closed, but still there.
         """
-        self.abandon()
-        with explained("remove", self.path):
-            self._ops.unlink(self.path)
+        try:
+            self.remove()
+        finally:
+            self.abandon()
 
     def __enter__(self) -> "AppendFile":
         return self
@@ -201,8 +224,19 @@ class AppendFile:
         return self._descriptor
 
     def _cut_back(self, descriptor: int) -> None:
-        self._ops.truncate(descriptor, self._size_bytes)
-        self._torn = False
+        """Cuts off what a failed append left, if nothing else lies behind the last whole record."""
+        if tail := self._tail(descriptor):
+            if not self._fragment.startswith(tail):
+                self._is_shared = True
+                raise OSError(errno.EBUSY, "Another process writes to it")
+            self._ops.truncate(descriptor, self._size_bytes)
+        self._fragment = b""
+
+    def _tail(self, descriptor: int) -> bytes:
+        """Returns what lies behind the last whole record, as far as it can be told from what a failed append left."""
+        if self._ops.size(descriptor) <= self._size_bytes:  # of a device anything can be read
+            return b""
+        return self._ops.read(descriptor, len(self._fragment) + 1, self._size_bytes)
 
 
 def cut(path: Path, size_bytes: int, *, ops: FileOps = OPS) -> None:

@@ -19,11 +19,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ml.core.errors import FormatError, WriteError
+from ml.core.errors import FormatError
+from ml.io.damage import Damage
 from ml.io.durable import DurableFile, Opening
 from ml.io.fileops import OPS, FileOps
 from ml.io.files import AppendFile, make_directories
-from ml.io.frames import SALT_BYTES, Damage, Frame, FrameReader, Head, encode_frame, encode_head
+from ml.io.frame_reader import FrameReader
+from ml.io.frames import SALT_BYTES, Frame, Head, encode_frame, encode_head
+from ml.io.numbered import first_free
 
 MAX_SEGMENT_BYTES = 64 * 2**20
 
@@ -103,14 +106,12 @@ class JournalWriter:
 
     def _create(self, segment: int) -> tuple[AppendFile, int]:
         """Returns a new file, and which segment it is: the first from ``segment`` on that is not there."""
-        while True:
-            path = self._directory / f"{self._attempt:04d}-{segment:04d}.journal"
-            try:
-                return AppendFile(path, exclusive=True, mode=0o600, ops=self._ops), segment
-            except WriteError as error:
-                if not isinstance(error.__cause__, FileExistsError):
-                    raise
-                segment += 1
+
+        def create(number: int) -> tuple[AppendFile, int]:
+            path = self._directory / f"{self._attempt:04d}-{number:04d}.journal"
+            return AppendFile(path, exclusive=True, mode=0o600, ops=self._ops), number
+
+        return first_free(create, segment)
 
 
 class Record(NamedTuple):
@@ -140,17 +141,16 @@ class Flaw(NamedTuple):
         )
 
 
-class Sequence:
+class Numbering:
     """Which numbers of one writer have been read: which are missing, which came twice.
 
     Attributes:
         last: The highest number so far; 0 before the first.
         lost: How many below it are missing.
-        duplicates: How many came again.
     """
 
     def __init__(self) -> None:
-        self.last = self.lost = self.duplicates = 0
+        self.last = self.lost = 0
         self._gaps: list[tuple[int, int]] = []  # first and last missing number of each, ascending
 
     def take(self, number: int) -> bool:
@@ -163,7 +163,6 @@ class Sequence:
             return True
         place = bisect_right(self._gaps, number, key=lambda gap: gap[0]) - 1
         if place < 0 or number > self._gaps[place][1]:
-            self.duplicates += 1
             return False
         first, last = self._gaps[place]
         self._gaps[place : place + 1] = [gap for gap in ((first, number - 1), (number + 1, last)) if gap[0] <= gap[1]]
@@ -176,24 +175,16 @@ class JournalReader:
 
     Args:
         directory: Where the journal is kept. One that is not there is empty.
-
-    Attributes:
-        sequences: What is missing and what came twice, by attempt and salt, as far as it was read.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self.sequences: dict[tuple[int, bytes], Sequence] = {}
+        self._numberings: dict[tuple[int, bytes], Numbering] = {}  # by attempt and salt
 
     @property
     def lost(self) -> int:
-        """How many records are missing between others."""
-        return sum(sequence.lost for sequence in self.sequences.values())
-
-    @property
-    def duplicates(self) -> int:
-        """How many records came again, and were left out."""
-        return sum(sequence.duplicates for sequence in self.sequences.values())
+        """How many records are missing between others, as far as it was read."""
+        return sum(numbering.lost for numbering in self._numberings.values())
 
     def read(self) -> Iterator[Record | Flaw]:
         """Yields the records that are there now, and between them what is none. A file that fails costs itself."""
@@ -208,8 +199,8 @@ class JournalReader:
             for found in reader.read():
                 if isinstance(found, Frame):
                     assert reader.salt is not None, "a record has been found by it"
-                    sequence = self.sequences.setdefault((attempt, reader.salt), Sequence())
-                    if sequence.take(found.sequence):
+                    numbering = self._numberings.setdefault((attempt, reader.salt), Numbering())
+                    if numbering.take(found.sequence):
                         yield Record(attempt, found.sequence, found.payload)
                 else:
                     yield Flaw(path, found)

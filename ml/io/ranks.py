@@ -18,10 +18,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
+from ml.io.breath import Breath
 from ml.io.lifetime import tell_after_fork
 from ml.io.rankstore import RankStore
 
@@ -31,7 +33,6 @@ _MISSES_FORGIVEN = 3
 _ASK_USED_EVERY_S = 1.0
 _FRESH_S, _COLLECT_EVERY_S = 0.5, 0.005
 _LAST_JOIN_S = 0.5
-_BUSY_S, _REST_S = 0.001, 0.0002
 
 
 class Announcement(NamedTuple):
@@ -71,6 +72,7 @@ class Ranks:
     Attributes:
         announced: The newest announcement that this rank has heard of.
         is_used: Whether any rank takes part, as far as this one knows.
+        breathe: Called by ``settled`` now and then: lets other threads have the interpreter once a millisecond.
     """
 
     def __init__(
@@ -95,7 +97,7 @@ class Ranks:
         self._misses = {other: 0 for other in range(world_size) if other != rank}
         self._done: deque[str] = deque()
         self._announcements = 0
-        self._rested_s = 0.0
+        self.breathe = Breath()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._prefix = f"ml/ranks/{environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
@@ -112,6 +114,8 @@ class Ranks:
 
     def announce(self, step: int) -> None:
         """Asks every rank for a message about ``step``: the primary rank's to call."""
+        if self._is_inert:
+            return
         self._announcements += 1
         announced = self.announced = Announcement(f"train/{self._announcements}", step)
         self._do(lambda: self._store.set(f"{self._prefix}/due", f"{announced.name} {announced.step}"))
@@ -133,7 +137,10 @@ class Ranks:
             self._do(partial(self._append, name, message))
 
     def stop(self, timeout_s: float) -> None:
-        """Sends what was given, and ends. The primary rank waits at most ``timeout_s`` for others' messages."""
+        """Sends what was given, and ends; waits at most half a second longer than ``timeout_s``, whatever hangs.
+
+        The primary rank waits for others' messages, but not longer than ``timeout_s``.
+        """
         if self._is_stopping or self._is_inert:
             return
         deadline_s = time.monotonic() + timeout_s
@@ -143,15 +150,12 @@ class Ranks:
         self._wake.set()
         if self._thread is not None:
             # It must not be inside of the store's library when the interpreter goes away: that aborts the process.
-            self._thread.join(timeout_s + _LAST_JOIN_S)
-        for name in list(self._exchanges):  # the store does not answer
-            self._settle(name)
-
-    def breathe(self) -> None:
-        """Called by ``settled`` now and then: lets other threads have the interpreter once a millisecond."""
-        if time.monotonic() - self._rested_s > _BUSY_S:
-            time.sleep(_REST_S)
-            self._rested_s = time.monotonic()
+            self._thread.join(timeout_s + _LAST_JOIN_S / 2)
+        if self._exchanges:  # the store does not answer, nor may the device that a message waits for
+            with suppress(RuntimeError):  # the interpreter ends
+                last = threading.Thread(target=self._settle_all, name="ml-ranks-last", daemon=True)
+                last.start()
+                last.join(_LAST_JOIN_S / 2)
 
     def after_fork_in_child(self) -> None:
         """Leaves the store to the parent."""
@@ -274,6 +278,10 @@ class Ranks:
             self._misses[rank] = 0 if rank in exchange.messages else self._misses[rank] + 1
         exchange.messages[self._rank] = exchange.own()
         self._settled(name, exchange.messages)
+
+    def _settle_all(self) -> None:
+        for name in list(self._exchanges):
+            self._settle(name)
 
     def _forget_later(self, name: str) -> None:
         """Deletes what is three exchanges old; who answered that one late is there again."""

@@ -11,6 +11,7 @@ A ``run.json`` that says ``running`` long after is that of a process that was ki
 """
 
 import json
+import logging
 import os
 import secrets
 import sys
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +27,8 @@ from omegaconf import OmegaConf
 
 from ml.core.errors import ConfigError
 from ml.core.redact import Redactor
-from ml.io.claim import DIRECTORY_VARIABLE, claim_attempt, default_name, job_ids
+from ml.io.claim import DIRECTORY_VARIABLE, Resume, claim_attempt, default_name, job_ids
+from ml.io.liveness import is_alive
 from ml.io.rankstore import Store
 from ml.io.runrecord import (
     Record,
@@ -38,8 +41,11 @@ from ml.io.runrecord import (
     write_config,
     write_record,
 )
+from ml.io.worker import Worker
 
-__all__ = ["RunDirectory", "Status", "default_name", "start_run_directory"]
+__all__ = ["Resume", "RunDirectory", "Status", "default_name", "start_run_directory"]
+
+_log = logging.getLogger("ml")
 
 Status = Literal["finished", "failed", "interrupted"]
 
@@ -59,28 +65,37 @@ class RunDirectory:
     attempt: int
     started_s: float
     elapsed_time_s: float = 0.0
-    _record: Record | None = field(default=None, repr=False, compare=False)  # of the primary rank alone
+    _recorder: Worker[Record] | None = field(default=None, repr=False, compare=False)  # of the primary rank alone
     _wall_clock: Callable[[], float] = field(default=time.time, repr=False, compare=False)
 
-    def finish(self, status: Status, *, elapsed_time_s: float | None = None) -> None:
-        """Records how the attempt ended. Ranks other than the primary one record nothing.
+    def finish(self, status: Status, *, elapsed_time_s: float | None = None, timeout_s: float = 10.0) -> None:
+        """Records how the attempt ended, once: again does nothing. Ranks other than the primary one record nothing.
 
         A failure is only warned of: what the run logged is safe.
 
         Args:
             status: How it ended; ``interrupted`` by Ctrl-C or a signal.
             elapsed_time_s: Seconds of training in all attempts, this one included.
+            timeout_s: How long the disk is waited for. One that takes longer may still take the record.
         """
-        if self._record is not None:
-            end = {"end": to_timestamp(self._wall_clock()), "status": status, "elapsed_time_s": elapsed_time_s}
-            write_record(self.path, self.attempt, {**self._record, **end})
+        if self._recorder is None:
+            return
+        end = {"end": to_timestamp(self._wall_clock()), "status": status, "elapsed_time_s": elapsed_time_s}
+        self._recorder.submit(end, size_bytes=0)
+        if self._recorder.end(timeout_s):
+            _log.warning(
+                "%s does not record yet that the run is %s: its disk does not answer. The run may go on being shown"
+                " as running.",
+                self.path,
+                status,
+            )
 
 
 def start_run_directory(
     directory: str | Path | None = None,
     *,
     root: str | Path = "runs",
-    resume: bool = False,
+    resume: Resume = False,
     config: object | None = None,
     rank: int = 0,
     world_size: int = 1,
@@ -95,13 +110,14 @@ def start_run_directory(
 
     A directory that holds a run is joined by ``resume``, or when Slurm or ``torchrun``
     has restarted the job; else the new run goes to ``<directory>-2``, ``-3``, ... and a
-    warning says so. Any number of processes may start at once.
+    warning says so. Any number of processes may start at once. A run that is still
+    written by a process of this machine is joined too, with a warning.
 
     Args:
         directory: The run's directory; need not exist. By default what ``ML_RUN_DIR``
             says, else ``<root>/<date>_<time>``.
         root: Where runs without a ``directory`` are made, and a restarted job finds its own.
-        resume: Whether to join the run in ``directory``.
+        resume: Whether to join the run in ``directory``; ``"auto"``: if there is one.
         config: What to record, less its secrets; see ``Redactor.redact_config``.
         rank: This process among ``world_size``.
         world_size: Processes that log to this run.
@@ -114,10 +130,11 @@ def start_run_directory(
         wall_clock: Unix seconds.
 
     Raises:
-        ConfigError: There is no run to resume, the directory cannot be made there, or
-            this rank cannot learn which one it is.
+        ConfigError: There is no run to resume, ``directory`` or ``resume`` is none, the directory
+            cannot be made there, or this rank cannot learn which one it is.
         WriteError: The directory cannot be made now, as on a full disk.
     """
+    _check(directory, resume)
     exactly = world_size > 1 and store is None and bool(environ.get(DIRECTORY_VARIABLE))
     if exactly:  # the other ranks look nowhere else
         directory = environ[DIRECTORY_VARIABLE]
@@ -139,6 +156,7 @@ def start_run_directory(
             channel.tell({"error": str(error)})
         raise
     earlier = _earlier_records(joined, attempt)
+    _warn_of_living(joined, earlier)
     now_s = wall_clock()
     run = RunDirectory(joined, attempt, _started_s(earlier, now_s), _elapsed_time_s(earlier), _wall_clock=wall_clock)
     if channel is not None:
@@ -168,7 +186,34 @@ def start_run_directory(
         write_config(joined, attempt, settings)
     record = {**record, "git": record_code(joined, attempt, redactor, environ)}
     write_record(joined, attempt, record)
-    return replace(run, _record=record)
+    # Now: when the interpreter ends, which may be when the run does, no thread can be started any more.
+    recorder = Worker("ml-record", partial(_record_end, run, record), max_bytes=1, linger_s=0.0)
+    return replace(run, _recorder=recorder)
+
+
+def _record_end(run: RunDirectory, record: Record, ends: list[Record]) -> None:
+    write_record(run.path, run.attempt, {**record, **ends[-1]})
+
+
+def _check(directory: object, resume: object) -> None:
+    if not isinstance(resume, bool) and not (isinstance(resume, str) and resume == "auto"):
+        raise ConfigError(f"resume is True, False or 'auto', got {resume!r}.")
+    if directory is None:
+        return
+    if not isinstance(directory, str | Path) or not str(directory) or "\0" in str(directory):
+        raise ConfigError(f"The directory of a run is a path, got {directory!r}. Leave it out for a default name.")
+
+
+def _warn_of_living(run: Path, earlier: list[Record]) -> None:
+    for record in earlier:
+        if record.get("status") == "running" and is_alive(record):
+            _log.warning(
+                "%s is still written by process %s, started %s: its steps are no longer shown from where those of this"
+                " attempt begin. Close that run, end its process, or start this one in a directory of its own.",
+                run,
+                record.get("pid"),
+                record.get("start"),
+            )
 
 
 class _Channel:

@@ -5,6 +5,7 @@
     log.jsonl             the log; as a rule all of it
     log-2-81920.jsonl     goes on after the first 81,920 bytes of log.jsonl
     log-3-4096.jsonl      goes on after the first 4,096 bytes of log-2-81920.jsonl
+    log-4-999999999999999999.jsonl      goes on after all of log-3-4096.jsonl, to which another process appends
 
 What a file has beyond the number that the next one names could not be trusted
 when that was made, and is in the next one again.
@@ -16,12 +17,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ml.io.durable import Opening, OpenNext
-from ml.io.files import AppendFile, make_directories
+from ml.io.files import AppendFile, explained, make_directories
 from ml.io.regular import open_regular
 from ml.io.torn import set_torn_tail_aside
 
-MAX_LINE_BYTES = 128 * 2**20
-"""What of a line is held in memory: twice what one value may take."""
+MAX_LINE_BYTES = 512 * 2**20
+"""What of a line is held in memory: one value may take 64 MiB, which JSON makes six times as long at most."""
 
 
 class Segment(NamedTuple):
@@ -89,8 +90,9 @@ def open_log(path: Path, *, mode: int = 0o600) -> OpenNext:
     """
 
     def open_next(opening: Opening) -> AppendFile:
-        make_directories(path.parent)
-        last = max(segments(path), key=lambda segment: segment.number, default=Segment(path, 1, None))
+        with explained("open", path):
+            make_directories(path.parent)
+            last = max(segments(path), key=lambda segment: segment.number, default=Segment(path, 1, None))
         if opening.number == 1:
             set_torn_tail_aside(last.path)
             return AppendFile(last.path, mode=mode)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ml.io.fileops import OPS, FileOps
 from ml.io.files import CREATE, explained, write_whole
+from ml.io.numbered import first_free
 
 _BLOCK_BYTES = 1 << 20
 
@@ -77,10 +78,8 @@ def _copy_aside(ops: FileOps, path: Path, source: int, offset: int) -> Path:
 
 
 def _open_aside(ops: FileOps, path: Path) -> tuple[Path, int]:
-    number = 1
-    while True:
+    def create(number: int) -> tuple[Path, int]:
         aside = path.with_name(f"{path.name}.torn-{number}")
-        try:
-            return aside, ops.open(aside, CREATE | os.O_EXCL, 0o600)
-        except FileExistsError:
-            number += 1
+        return aside, ops.open(aside, CREATE | os.O_EXCL, 0o600)
+
+    return first_free(create)

@@ -13,13 +13,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from threading import Event, get_ident
 from threading import RLock as Lock
 from typing import Generic, TypeVar
 
 from ml.io.bounded import BoundedQueue
+from ml.io.breath import Breath
 from ml.io.lifetime import tell_after_fork
 
 __all__ = ["Event", "Lock", "Worker", "get_ident"]
@@ -35,7 +36,6 @@ LAST_JOIN_S = 0.5
 One that is still inside a C library when the interpreter goes away can abort the process.
 """
 
-_BUSY_S, _REST_S = 0.001, 0.0002
 _LISTEN_S = 0.5
 
 T = TypeVar("T")
@@ -65,6 +65,7 @@ class Worker(Generic[T]):
 
     Attributes:
         thread_id: What ``get_ident()`` returns on the worker's thread.
+        breathe: Called by a handler now and then: lets other threads have the interpreter once a millisecond.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Worker(Generic[T]):
         self._process = os.getpid()
         self._inert = False
         self._warned = False
-        self._rested_s = 0.0
+        self.breathe = Breath()
         self._reset()
         self.thread_id: int | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -156,14 +157,18 @@ class Worker(Generic[T]):
 
     def wait_for_room(self, max_bytes: int, timeout_s: float | None = None) -> bool:
         """Waits until the queue holds at most ``max_bytes``. False: it does not, in time or ever."""
+        return self.wait_until(lambda: self.queued_bytes <= max_bytes, timeout_s)
+
+    def wait_until(self, condition: Callable[[], bool], timeout_s: float | None = None) -> bool:
+        """Waits until what is handled makes ``condition`` true, and has it handled soon. False: not in time."""
         with self._lock:
             self._hurried += 1
             self._changed.notify_all()
             try:
-                self._wait_until(lambda: self.queued_bytes <= max_bytes or not self.is_alive, timeout_s)
+                self._wait_until(lambda: condition() or not self.is_alive, timeout_s)
             finally:
                 self._hurried -= 1
-            return self.queued_bytes <= max_bytes
+            return condition()
 
     def drain(self, timeout_s: float | None = None) -> bool:
         """Waits until everything submitted was handled; what could not be handled is retried at once, one time."""
@@ -227,12 +232,6 @@ class Worker(Generic[T]):
             return False
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
-
-    def breathe(self) -> None:
-        """Called by a handler now and then: lets other threads have the interpreter once a millisecond."""
-        if time.monotonic() - self._rested_s > _BUSY_S:
-            time.sleep(_REST_S)
-            self._rested_s = time.monotonic()
 
     def after_fork_in_child(self) -> None:
         """Makes this copy inert: its thread did not come along, its files are the parent's."""
@@ -315,7 +314,8 @@ class Worker(Generic[T]):
                         self._settle(delay_s)
                 del run
                 self.breathe()
-            if self._idle is not None and (not self._queue.runs or (idle_s is not None and time.monotonic() >= idle_s)):
+            is_idle = not self._queue.runs or idle_s is None or time.monotonic() >= idle_s
+            if self._idle is not None and is_idle:
                 wanted_s = self._call(self._idle)
                 idle_s = None if wanted_s is None else time.monotonic() + wanted_s
         if self._finish is not None:
@@ -335,7 +335,8 @@ class Worker(Generic[T]):
         try:
             return function()
         except BaseException:
-            _log.exception("%s: its handler raised, which it must not; what it held is lost.", self.name)
+            with suppress(Exception):  # a handler of logging that raises must not end the thread
+                _log.exception("%s: its handler raised, which it must not; what it held is lost.", self.name)
             return None
 
     def _wait(self, idle_s: float | None) -> None:
@@ -355,7 +356,7 @@ class Worker(Generic[T]):
             self._is_asleep = not self._queue.runs
             self._changed.wait(min(deadlines) - now if deadlines else None)
             self._is_asleep = False
-            self._rested_s = time.monotonic()
+            self.breathe.rested()
 
     def _is_time(self) -> bool:
         now = time.monotonic()

@@ -10,7 +10,7 @@ to the training thread. The end of a pass needs no asking, nor does the end of a
 """
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -22,10 +22,12 @@ from ml.io.ranks import Announcement, Ranks
 from ml.io.rankstore import RankStore
 from ml.loggers.entry import Ident
 from ml.loggers.kinds import SCALAR, STRING
+from ml.loggers.pace import Pace
 from ml.loggers.reduce import AcrossRanks, Reduce, Reduction
 from ml.loggers.report import Reporter, text_of
 from ml.loggers.shares import Merged, Share, encode, joined, merge
 from ml.loggers.snapshot import Snapshots
+from ml.loggers.values import series_path
 
 if TYPE_CHECKING:
     from ml.loggers.reduce import Number
@@ -63,16 +65,14 @@ class Across:
         )
         self._series: dict[Ident, deque[Reduction]] = {}
         self._passes: dict[Phase, dict[Ident, tuple[AcrossRanks, Reduction]]] = {phase: {} for phase in PHASES}
-        self._last_pass: tuple[Phase, int] | None = None
-        self._passes_of_step = 0
+        self._passes_ended: Counter[tuple[Phase, int]] = Counter()
         self._answered: Announcement | None = None
         self._is_asking = self._is_wanted = False
-        self._last_step: tuple[int, float] | None = None
-        self._step_s, self._stride = math.inf, 1
+        self._pace = Pace(context.clock)
         self._inbox: deque[tuple[str, list[Merged]]] = deque()
         self._merged_steps: dict[tuple[str, str], int] = {}
         self._told_ranks: dict[tuple[str, str], int] = {}
-        self._told_missing = self._is_discarding = self._is_closing = False
+        self._told_missing = self._is_closing = False
         self._unfinished: Mapping[int, str] = {}
 
     # this rank's numbers
@@ -129,34 +129,36 @@ class Across:
             self._answered = asked
             self._send(asked.name, self._newest(asked.step), STEP_WAIT_S)
         if self._context.is_primary:
-            self._measure(state)
+            if not self._pace.step(state.num_steps):
+                self._is_asking = False  # it may never come to what was asked for
             self._is_wanted = self._is_wanted or due
-            is_measured = self._step_s < math.inf
-            if self._is_wanted and is_measured and not self._is_asking and self._ranks.is_used:
+            if self._is_wanted and self._pace.is_known and not self._is_asking and self._ranks.is_used:
                 self._is_wanted, self._is_asking = False, True
-                self._ranks.announce(state.num_steps + self._steps_ahead())
+                # All ranks hear of that step before they get there.
+                self._ranks.announce(state.num_steps + self._pace.ahead(2 * self._ranks.poll_s + 0.02))
 
     def end_pass(self, state: State) -> None:
         """A validation or test pass ended with ``state``: gives what it comes to here."""
-        this = (state.phase, state.num_steps)
-        self._passes_of_step = self._passes_of_step + 1 if this == self._last_pass else 1
-        self._last_pass = this
+        name = self._pass_name(state)
         reductions, self._passes[state.phase] = self._passes[state.phase], {}
         whole: list[tuple[Ident, Reduction]] = []
         for ident, (across_ranks, reduction) in reductions.items():
-            if reduction.reduce != across_ranks:
-                taken, reduction = reduction.take(), Reduction(across_ranks)
-                reduction.add(taken, 1.0, state)
+            try:
+                if reduction.reduce != across_ranks:
+                    taken, reduction = reduction.take(), Reduction(across_ranks)
+                    reduction.add(taken, 1.0, state)
+            except Exception as error:  # a sum may grow beyond every number
+                self._cannot_give(ident, error)
+                continue
             reduction.state = state
             whole.append((ident, reduction))
-        is_discarded, self._is_discarding = self._is_discarding, False
-        if self._ranks.is_used and not is_discarded:
-            self._send(f"{state.phase}/{state.num_steps}/{self._passes_of_step}", whole, PASS_WAIT_S)
+        if self._ranks.is_used:
+            self._send(name, whole, PASS_WAIT_S)
 
-    def discard_pass(self, phase: Phase) -> None:
-        """The running pass, which ``end_pass`` ends, is not finished: this rank has no part in it."""
-        self._passes[phase].clear()
-        self._is_discarding = True
+    def discard_pass(self, state: State) -> None:
+        """A validation or test pass stopped at ``state`` before its end: this rank has no part in it."""
+        self._pass_name(state)  # counts it, as the other ranks do
+        self._passes[state.phase].clear()
 
     def close(self, timeout_s: float) -> None:
         """Gives what is left of the last steps, and ends. The primary rank waits for the others, but not longer."""
@@ -191,6 +193,16 @@ class Across:
 
     # how
 
+    def _pass_name(self, state: State) -> str:
+        """Returns the name that all ranks give the exchange about this pass, which ends, and no other one.
+
+        A step may have several, and training may come to it again. Counted for each step: a rank that left one
+        out is with the others at the next step.
+        """
+        ended = (state.phase, state.num_steps)
+        self._passes_ended[ended] += 1
+        return f"{state.phase}/{state.num_steps}/{self._passes_ended[ended]}"
+
     def _newest(self, step: float) -> list[tuple[Ident, Reduction]]:
         """Takes of every series the last number up to ``step``; what is older is not needed any more."""
         newest = []
@@ -204,15 +216,22 @@ class Across:
 
     def _send(self, name: str, reductions: list[tuple[Ident, Reduction]], wait_s: float) -> None:
         shares: dict[State, list[Share]] = {}
-        try:
-            with self._snapshots:  # which ends before anyone may wait for its copies
-                for (_, namespace, key), reduction in reductions:
+        with self._snapshots:  # which ends before anyone may wait for its copies
+            for ident, reduction in reductions:
+                try:
                     total, weight = map(self._snapshots.scalar, reduction.partial())
-                    share = Share(namespace, key, cast(AcrossRanks, reduction.reduce), weight, total)
-                    shares.setdefault(reduction.state, []).append(share)
-        except Exception as error:  # no copies can be made during a graph's capture, say
-            self._reporter.report("ranks", f"This rank cannot give its values: {text_of(error)}", error)
+                except Exception as error:  # no copies can be made during a graph's capture, say
+                    self._cannot_give(ident, error)
+                    continue
+                _, namespace, key = ident
+                share = Share(namespace, key, cast(AcrossRanks, reduction.reduce), weight, total)
+                shares.setdefault(reduction.state, []).append(share)
         self._ranks.send(name, partial(self._message, shares), wait_s=wait_s)
+
+    def _cannot_give(self, ident: Ident, error: Exception) -> None:
+        path = series_path(*ident[1:])
+        text = f"Cannot give this rank's part of '{path}': {text_of(error)}"
+        self._reporter.report("values", text, error, about=path)
 
     def _message(self, shares: Mapping[State, list[Share]]) -> str:
         try:
@@ -220,22 +239,6 @@ class Across:
         except Exception as error:  # the accelerator is lost, say
             self._reporter.report("ranks", f"This rank cannot give its values: {text_of(error)}", error)
             return encode({})
-
-    def _measure(self, state: State) -> None:
-        """Learns how long a step takes, and by how much the counter grows."""
-        now_s = self._context.clock()
-        if self._last_step is not None:
-            before, before_s = self._last_step
-            self._stride = max(1, state.num_steps - before)
-            # The shortest of the last ones: a validation pass in between is no part of a step.
-            self._step_s = min(max(now_s - before_s, 1e-6), 1.25 * self._step_s)
-            if state.num_steps < before:
-                self._is_asking = False  # it was started again, and may never come to what was asked for
-        self._last_step = (state.num_steps, now_s)
-
-    def _steps_ahead(self) -> int:
-        """How far ahead a step is that all ranks hear of in time, in the counter's own units."""
-        return self._stride * max(1, math.ceil((2 * self._ranks.poll_s + 0.02) / self._step_s))
 
     def _settled(self, name: str, messages: Mapping[int, str]) -> None:
         if name == _LAST:

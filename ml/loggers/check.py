@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ml.io.frames import Damage
+from ml.io.damage import Damage
 from ml.io.regular import open_regular
 
 Format = Literal["journal", "json", "events"]

@@ -1,13 +1,16 @@
 """Makes a value out of what was logged: calls it, selects, copies, and says whose fault it was when it cannot."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ml.core.errors import LogValueError
+from ml.loggers.collectives import CollectiveError
 from ml.loggers.device import CaptureError
 from ml.loggers.entry import Entry, origin_of
 from ml.loggers.reduce import REDUCES, Reduce, ReduceOptions
-from ml.loggers.snapshot import CollectiveError, Snapshots, copy_bytes, local, version
+from ml.loggers.snapshot import Snapshots
 from ml.loggers.stats import Failed
+from ml.loggers.tensors import copy_bytes, local, version
 from ml.loggers.values import Lazy, series_path
 
 if TYPE_CHECKING:
@@ -37,6 +40,8 @@ def compute_value(entry: Entry, path: str, snapshots: Snapshots) -> object:
         if kind.droppable:
             size_bytes = copy_bytes(selected)
             return Lazy(kind, selected, options, path=path, origin=origin_of(entry), size_bytes=size_bytes)
+        if options is not None:
+            _weight_of(entry, snapshots)  # which counts for nothing here, and would elsewhere
         return selected
     except Exception as error:
         raise ComputeError("value", error) from error
@@ -50,14 +55,10 @@ def compute_contribution(entry: Entry, reduce: Reduce, snapshots: Snapshots) -> 
     Raises:
         ComputeError: There is none.
     """
-    options = entry[2]
-    weight = options.weight if isinstance(options, ReduceOptions) else 1.0
     try:
         if reduce not in REDUCES:
             raise LogValueError(f"reduce is one of {', '.join(REDUCES)}, got {reduce!r}")
-        weight = snapshots.number(weight)
-        if isinstance(weight, (int, float)) and not weight >= 0:
-            raise LogValueError(f"a weight is 0 or more, got {weight!r}")
+        weight = _weight_of(entry, snapshots)
         return snapshots.number(_called(entry, snapshots)), weight
     except ComputeError:
         raise
@@ -65,6 +66,17 @@ def compute_contribution(entry: Entry, reduce: Reduce, snapshots: Snapshots) -> 
         raise ComputeError("value", error) from error
     finally:
         _conclude_audit(entry, snapshots)
+
+
+def _weight_of(entry: Entry, snapshots: Snapshots) -> "Number":
+    options = entry[2]
+    if not isinstance(options, ReduceOptions):
+        return 1.0
+    with suppress(LogValueError):
+        weight = snapshots.number(options.weight)
+        if not isinstance(weight, (int, float)) or weight >= 0:
+            return weight
+    raise LogValueError(f"weight is a number of 0 or more, got {options.weight!r}")
 
 
 def _conclude_audit(entry: Entry, snapshots: Snapshots) -> None:

@@ -15,7 +15,7 @@ from ml.loggers.base import AnyLogger
 from ml.loggers.entry import Ident
 from ml.loggers.kinds import Kind
 from ml.loggers.reduce import Reduce, Reduction
-from ml.loggers.report import Reporter
+from ml.loggers.report import Reporter, text_of
 from ml.loggers.runner import Item, Queue, Runner, Task
 from ml.loggers.stats import LoggerStats, Tally
 from ml.loggers.values import Batch, Pending, Row, series_path
@@ -75,14 +75,16 @@ class Delivery:
 
     def media_refusal(self) -> Literal["media_budget", "disk_low"] | None:
         """Returns why no media are taken at present."""
-        return self._runner.media_refusal
+        return self._runner.media.refusal
 
     def is_due(self, state: State) -> bool:
         """Asks the backend whether it wants ``state``."""
         try:
             return self.backend.should_write(state)
         except Exception as error:
-            self._reporter.report(self.backend.id, f"should_write of '{self.backend.id}' raised: {error}", error)
+            self._reporter.report(
+                self.backend.id, f"should_write of '{self.backend.id}' raised: {text_of(error)}", error
+            )
             return False
 
     def open_windows(self, state: State, *, force: bool) -> None:
@@ -189,6 +191,10 @@ class Delivery:
         self._deadline_s = deadline_s
         self._queue.drain(0.0)
 
+    def take_back_close(self) -> None:
+        """It is not closed after all."""
+        self._deadline_s = None
+
     def end_windows(self, state: State, snapshots: "Snapshots") -> None:
         """Nothing more comes: writes what open windows still hold, of every phase."""
         for phase in PHASES:
@@ -248,8 +254,12 @@ class Delivery:
 
     def wait_for(self, task: Task, deadline_s: float) -> bool:
         """Waits until the backend's thread has done ``task``; False: not before ``deadline_s``."""
-        self._queue.drain(max(0.0, deadline_s - time.monotonic()))
-        return task.done.is_set()
+        return self._queue.wait_until(task.done.is_set, max(0.0, deadline_s - time.monotonic()))
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether the backend has ended, and could say that all it was given is durable."""
+        return self._runner.is_durable
 
     @property
     def lost(self) -> int:
@@ -291,10 +301,11 @@ class Delivery:
             if reduction.is_open:
                 try:
                     row: Row = (kind, namespace, key, snapshots.scalar(reduction.take()))
-                except LogValueError as error:  # a sum may grow beyond every number
+                except Exception as error:  # a sum may grow beyond every number
                     path = series_path(namespace, key)
+                    known = error if isinstance(error, LogValueError) else LogValueError(f"it raised {text_of(error)}")
                     self.tally.fail("value")
-                    self._reporter.report("values", str(error.located(path)), error, about=path)
+                    self._reporter.report("values", str(known.located(path)), error, about=path)
                     continue
                 if reduction.state == state:
                     self._plain.append(row)
@@ -316,7 +327,7 @@ class Delivery:
         for item in dropped:
             if isinstance(item, Batch):
                 self.tally.drop("queue_full", len(item.rows))
-        if dropped:
+        if dropped and not self.tally.is_finished:
             config = self.backend.config
             self._reporter.notice(
                 self.backend.id,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ml.core.errors import LogValueError
 from ml.core.state import Phase
 from ml.loggers.kinds import Kind
-from ml.loggers.reduce import ACROSS_RANKS, AcrossRanks, Reduce, ReduceOptions
+from ml.loggers.reduce import ACROSS_RANKS, REDUCES, AcrossRanks, Reduce, ReduceOptions
 
 Ident = tuple[Kind, str, str]
 """``(kind, namespace, key)``: what makes two values the same series."""
@@ -21,6 +21,19 @@ class Held(NamedTuple):
 
 Entry = tuple[Ident, object, object, Held | None]
 """``(ident, value or callable, options, held)``: one call of a ``log_*`` method."""
+
+
+def is_sound(options: object) -> bool:
+    """Returns whether a value cannot fail by its options alone, in any phase."""
+    if type(options) is not ReduceOptions:
+        return True
+    reduce, weight, across_ranks = options
+    return (
+        (type(weight) is float or type(weight) is int)
+        and weight >= 0
+        and (reduce is None or (across_ranks is None and reduce in REDUCES))
+        and (across_ranks is None or across_ranks in ACROSS_RANKS)
+    )
 
 
 def reduce_of(entry: Entry, phase: Phase) -> Reduce | None:

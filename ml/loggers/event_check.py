@@ -8,10 +8,10 @@ checksum. (TensorBoard itself reads no further.)
 import re
 import struct
 from pathlib import Path
-from typing import BinaryIO
 
-from ml.io.frames import Damage
+from ml.io.damage import Damage
 from ml.io.regular import open_regular
+from ml.io.window import Window
 from ml.loggers.check import FileCheck
 from ml.loggers.event_files import masked_crc
 
@@ -38,51 +38,51 @@ def check_event_file(path: Path, seen: set[int], *, is_growing: bool) -> FileChe
     """
     check = FileCheck(path, "events", is_growing)
     with open_regular(path) as file:
-        bytes_of = _Window(file)
+        window = Window(file)
         offset = 0
-        while head := bytes_of(offset, _HEAD.size):
+        while head := window.at(offset, _HEAD.size):
             length = _length(head)
             if length is None:
-                damage = _no_record(bytes_of, offset, head)
+                damage = _no_record(window, offset, head)
             else:
                 size_bytes = _FRAME_BYTES + length
-                event = _event(framed := bytes_of(offset, size_bytes))
+                event = _event(framed := window.at(offset, size_bytes))
                 if event is not None:
                     identity = hash(event)
                     check.whole(offset, size_bytes, is_new=identity not in seen)
                     seen.add(identity)
                     offset += size_bytes
                     continue
-                damage = _wrong_record(bytes_of, offset, framed, size_bytes)
+                damage = _wrong_record(window, offset, framed, size_bytes)
             check.damaged(damage)
             offset += damage.size_bytes
         check.size_bytes = offset
     return check
 
 
-def _no_record(bytes_of: "_Window", offset: int, head: bytes) -> Damage:
+def _no_record(window: Window, offset: int, head: bytes) -> Damage:
     """Returns the bytes from ``offset`` up to the next record: there is none here."""
     if len(head) < _HEAD.size:
         return Damage(offset, len(head), _CUT_OFF, is_tail=True)
-    following = _next_record(bytes_of, offset + 1)
+    following = _next_record(window, offset + 1)
     if following is not None:
         return Damage(offset, following - offset, _NO_RECORD, is_tail=False)
-    return Damage(offset, bytes_of.size_bytes() - offset, _NO_RECORD, is_tail=bytes_of.is_zero(offset))
+    return Damage(offset, window.end - offset, _NO_RECORD, is_tail=window.end_of_data(offset) == offset)
 
 
-def _wrong_record(bytes_of: "_Window", offset: int, framed: bytes, size_bytes: int) -> Damage:
+def _wrong_record(window: Window, offset: int, framed: bytes, size_bytes: int) -> Damage:
     """Returns the bytes of a record whose length is right, and whose content is not."""
-    end = bytes_of.size_bytes()
+    end = window.end
     if len(framed) < size_bytes:
-        following = _next_record(bytes_of, offset + _HEAD.size)
+        following = _next_record(window, offset + _HEAD.size)
         if following is None:
             return Damage(offset, end - offset, _CUT_OFF, is_tail=True)
         return Damage(offset, following - offset, _WRONG, is_tail=False)
     following = offset + size_bytes
     if following == end:
         return Damage(offset, size_bytes, _WRONG, is_tail=framed.endswith(b"\0\0\0\0"))
-    if _length(bytes_of(following, _HEAD.size)) is None:  # bytes are missing, or there are too many
-        following = _next_record(bytes_of, offset + _HEAD.size) or end
+    if _length(window.at(following, _HEAD.size)) is None:  # bytes are missing, or there are too many
+        following = _next_record(window, offset + _HEAD.size) or end
     return Damage(offset, following - offset, _WRONG, is_tail=False)
 
 
@@ -90,32 +90,6 @@ def _event(framed: bytes) -> bytes | None:
     """Returns what a record holds, if its checksum says so."""
     event, checksum = framed[_HEAD.size : -4], framed[-4:]
     return event if masked_crc(event) == checksum else None
-
-
-class _Window:
-    """Bytes of a file at any place, read in large pieces."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._block, self._start = file, b"", 0
-
-    def __call__(self, offset: int, size_bytes: int) -> bytes:
-        """Returns bytes from ``offset``, fewer at the end."""
-        start = offset - self._start
-        if start < 0 or start + size_bytes > len(self._block):
-            self._file.seek(offset)
-            self._block, self._start, start = self._file.read(max(size_bytes, _BLOCK_BYTES)), offset, 0
-        return self._block[start : start + size_bytes]
-
-    def size_bytes(self) -> int:
-        return self._file.seek(0, 2)
-
-    def is_zero(self, offset: int) -> bool:
-        """Whether nothing but zeros follows: space that the file system gave, and nothing that was written."""
-        while block := self(offset, _BLOCK_BYTES):
-            if block.strip(b"\0"):
-                return False
-            offset += len(block)
-        return True
 
 
 def _length(head: bytes) -> int | None:
@@ -126,9 +100,9 @@ def _length(head: bytes) -> int | None:
     return length if length <= _MAX_HELD_BYTES else None
 
 
-def _next_record(bytes_of: _Window, offset: int) -> int | None:
+def _next_record(window: Window, offset: int) -> int | None:
     """Returns where the next length with its checksum is, from ``offset`` on."""
-    while len(block := bytes_of(offset, _BLOCK_BYTES)) >= _HEAD.size:
+    while len(block := window.at(offset, _BLOCK_BYTES)) >= _HEAD.size:
         for found in _CANDIDATE.finditer(block, 0, len(block)):
             head = block[found.start() : found.start() + _HEAD.size]
             if _length(head) is not None:

@@ -83,17 +83,19 @@ class EventFile:
     Args:
         directory: Where it goes; made if it is missing.
         context: Names the attempt and the rank; its wall clock names the time.
-        opening: Given a step, returns the records that a file begins with whose values begin there.
+        first_records: Given a step, returns the records that a file begins with whose values begin there.
         first_step: Where the values of the first file begin.
     """
 
-    def __init__(self, directory: Path, context: RunContext, opening: Callable[[int], bytes], first_step: int) -> None:
-        self._directory, self._context, self._opening = directory, context, opening
+    def __init__(
+        self, directory: Path, context: RunContext, first_records: Callable[[int], bytes], first_step: int
+    ) -> None:
+        self._directory, self._context, self._first_records = directory, context, first_records
         self._file: DurableFile | None = None
         self._last_synced_step = first_step - 1  # of what is on the disk for sure
         self._last_step = first_step - 1
         self._first_unsynced_step = first_step
-        self._distrusted: Opening | None = None
+        self._distrusted: dict[int, Opening] = {}  # by the number of the file that goes on
 
     def append(self, records: Sequence[tuple[int, bytes]]) -> None:
         """Appends all of ``records``, each with its step, in one piece; or raises and has appended none.
@@ -138,12 +140,12 @@ class EventFile:
         make_directories(self._directory)
         file = AppendFile(self._directory / file_name(self._directory, self._context), exclusive=True, mode=0o600)
         try:
-            file.append(self._opening(self._first_step()))
+            file.append(self._first_records(self._first_step()))
         except BaseException:
             with suppress(WriteError):
                 file.discard()
             raise
-        self._distrusted = opening if opening.previous is not None else None
+        self._distrusted[opening.number] = opening
         return file
 
     def _first_step(self) -> int:
@@ -158,11 +160,12 @@ class EventFile:
         return max(self._first_unsynced_step, self._last_synced_step + 1)
 
     def _cut_distrusted(self) -> None:
-        """Cuts what is written again by now off the file before."""
-        opening, self._distrusted = self._distrusted, None
-        if opening is not None and opening.previous is not None:
-            with suppress(WriteError):  # TensorBoard drops most of it also by the step that the next file begins with
-                cut(opening.previous, opening.synced_bytes)
+        """Cuts what is written again by now off the files before."""
+        while self._distrusted:
+            _, opening = self._distrusted.popitem()
+            if opening.previous is not None:
+                with suppress(WriteError):  # TensorBoard drops most of it also by the step the next file begins with
+                    cut(opening.previous, opening.synced_bytes)
 
 
 class EventFiles:
@@ -247,7 +250,6 @@ def file_name(directory: Path, context: RunContext) -> str:
 
 def masked_crc(data: bytes) -> bytes:
     """Returns the checksum of ``data`` as these files have it: four bytes."""
-    """Returns the checksum of ``data`` as these files have it, four bytes."""
     crc: int = google_crc32c.value(data)
     return _pack_uint32(((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF)
 

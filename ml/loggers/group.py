@@ -28,7 +28,7 @@ from ml.io.worker import LAST_JOIN_S, Lock, get_ident
 from ml.loggers.base import AnyLogger
 from ml.loggers.delivery import Delivery
 from ml.loggers.off import OffLogger
-from ml.loggers.report import OnError, Reporter
+from ml.loggers.report import OnError, Reporter, text_of
 from ml.loggers.runner import InPlace, Task
 from ml.loggers.snapshot import Snapshots
 from ml.loggers.stats import LoggerStats
@@ -49,7 +49,7 @@ class LoggerGroup:
         loggers: The backends; their ids differ.
         context: The run that they belong to.
         store: What the ranks share: that of the process group. Without one, a value across ranks is that of the
-            primary rank.
+            primary rank, and says so.
         on_error: ``"warn"``: a failure is reported and training goes on. ``"raise"``, for tests:
             the first failure is raised by the group's next call, by ``close`` at the latest.
         close_timeout_s: How long ``close`` may take, all backends together; also at the interpreter's exit.
@@ -142,7 +142,8 @@ class LoggerGroup:
                     other.close()
                 raise
             except Exception as error:
-                self._reporter.report(backend.id, f"'{backend.id}' cannot start and stays off: {error}", error)
+                text = f"'{backend.id}' cannot start and stays off: {text_of(error)}"
+                self._reporter.report(backend.id, text, error)
                 backend = OffLogger(backend, self.context)
             started.append(backend)
         return [Delivery(backend, self._reporter) for backend in started]
@@ -169,7 +170,8 @@ class LoggerGroup:
         try:
             backend.log_config(config)
         except Exception as error:
-            self._reporter.report(backend.id, f"'{backend.id}' cannot log the configuration: {error}", error)
+            text = f"'{backend.id}' cannot log the configuration: {text_of(error)}"
+            self._reporter.report(backend.id, text, error)
 
     def write(self, components: "Iterable[MultiLogger]", state: State, *, force: bool = False) -> None:
         """Ends a step.
@@ -231,7 +233,7 @@ class LoggerGroup:
             is_closed = self._closed  # which left nothing to do
             if not is_closed:
                 self._steps.send_pending()
-        durable = is_closed or self._make_durable(deadline_s)
+        durable = self._ended_durably if is_closed else self._make_durable(deadline_s)
         told, self._lost_told = self._lost_told, self._lost
         return durable and told == self._lost_told
 
@@ -258,7 +260,7 @@ class LoggerGroup:
                     self._steps.secure()
             finally:
                 self._lock.release()
-        durable = is_closed or self._make_durable(deadline_s)
+        durable = self._ended_durably if is_closed else self._make_durable(deadline_s)
         return durable and is_free and self._lost == self._lost_told
 
     def _make_durable(self, deadline_s: float) -> bool:
@@ -267,15 +269,24 @@ class LoggerGroup:
         for delivery, task in zip(self._deliveries, tasks, strict=True):
             done = delivery.wait_for(task, deadline_s)
             if task.error is not None:
-                self._reporter.report(
-                    delivery.backend.id, f"'{delivery.backend.id}' cannot flush: {task.error}", task.error
-                )
+                identity = delivery.backend.id
+                self._reporter.report(identity, f"'{identity}' cannot flush: {text_of(task.error)}", task.error)
             durable = durable and done and task.error is None
         return durable
 
     @property
+    def _ended_durably(self) -> bool:
+        return all(delivery.is_durable for delivery in self._deliveries)
+
+    @property
     def _lost(self) -> int:
         return sum(delivery.lost for delivery in self._deliveries)
+
+    def begin_close(self, timeout_s: float | None = None) -> None:
+        """``close`` will follow: from now on nothing waits longer than until it has to be done."""
+        deadline_s = time.monotonic() + (self._close_timeout_s if timeout_s is None else timeout_s)
+        for delivery in self._deliveries:
+            delivery.begin_close(deadline_s)
 
     def close(self, timeout_s: float | None = None) -> dict[str, LoggerStats]:
         """Ends the open step and the running pass, writes everything, and closes every backend.
@@ -291,8 +302,7 @@ class LoggerGroup:
             return self._tallies()
         timeout_s = self._close_timeout_s if timeout_s is None else timeout_s
         deadline_s = time.monotonic() + timeout_s
-        for delivery in self._deliveries:
-            delivery.begin_close(deadline_s)
+        self.begin_close(timeout_s)
         if not self._lock.acquire(timeout=timeout_s):
             # A thread is stuck in a step, in a callable or waiting for room: what it holds is lost, the rest is not.
             self._closing = True
@@ -305,6 +315,9 @@ class LoggerGroup:
                     self._end_windows(deadline_s)
                 finally:
                     self._stop(deadline_s)
+            elif not self._stopped:  # inside of a step: it is not closed
+                for delivery in self._deliveries:
+                    delivery.take_back_close()
             stats = self.stats()
             self._reporter.raise_first()
         finally:

@@ -24,12 +24,11 @@ from ml.io.frames import MAX_PAYLOAD_BYTES
 from ml.io.journal import JournalWriter
 from ml.loggers.base import BaseLogger, BaseLoggerConfig, bytes_below
 from ml.loggers.journal_records import END, Rows, encode_config, encode_medium, exact
-from ml.loggers.json import Json, histogram_fields
 from ml.loggers.kinds import STRING, Kind
+from ml.loggers.places import MEDIA, media_path
+from ml.loggers.stored import histogram_fields
+from ml.loggers.strict_json import Json
 from ml.loggers.values import Lazy
-
-MEDIA = "media"
-"""Where a journal keeps its files, in its own directory."""
 
 MAX_INLINE_BYTES = 4 * 2**10
 _MAX_TEXT = 2**20  # characters; escaped, one may take six bytes
@@ -81,11 +80,7 @@ class JournalLogger(BaseLogger[JournalLoggerConfig]):
         if form is None:
             self._log_record(value.kind, key, state, namespace, {"histogram": histogram_fields(value.histogram())})
             return
-        about: dict[str, Json] = {"form": form, "shape": list(value.array().shape)}
-        if value.sample_rate is not None:
-            about["sample_rate"] = value.sample_rate
-        if value.fps:
-            about["fps"] = value.fps
+        about: dict[str, Json] = {"form": form, "shape": [*value.array().shape], **value.rates()}
         self._log_file(value.kind, key, state, namespace, about, value.encoded(form))
 
     log_image = log_audio = log_video = log_histogram = log_point_cloud = _log_media  # type: ignore[assignment]
@@ -129,7 +124,7 @@ class JournalLogger(BaseLogger[JournalLoggerConfig]):
             return
         digest = hashlib.sha256(data).hexdigest()
         about |= {"sha256": digest, "size_bytes": len(data)}
-        self._files[media_path(self.log_directory, digest, str(about["form"]))] = data
+        self._files[self.log_directory / media_path(digest, str(about["form"]))] = data
         self._log_record(kind, key, state, namespace, about)
 
     def _log_record(
@@ -158,17 +153,6 @@ class JournalLogger(BaseLogger[JournalLoggerConfig]):
         if self._config or payloads:
             self._journal.append([*self._config, *payloads])
             self._config = []
-
-
-def media_path(directory: Path, digest: str, form: str) -> Path:
-    """Returns where a journal keeps a file.
-
-    Args:
-        directory: The journal's.
-        digest: The file's SHA-256, as 64 hexadecimal digits.
-        form: Its extension.
-    """
-    return directory / MEDIA / digest[:2] / f"{digest}.{form}"
 
 
 def _payloads(entry: bytes | Rows) -> Iterable[bytes]:

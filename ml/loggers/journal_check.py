@@ -1,19 +1,18 @@
 """Checks a journal: every record, that none is missing, and whether each attempt was closed."""
 
-import re
 from pathlib import Path
 from typing import NamedTuple
 
 from ml.core.errors import FormatError
-from ml.io.frames import FRAME_BYTES, HEAD_BYTES, Damage, Frame, FrameReader, Head, encode_head
-from ml.io.journal import Sequence, journal_files
-from ml.io.regular import open_regular
+from ml.io.damage import Damage
+from ml.io.frame_reader import FrameReader
+from ml.io.frames import FRAME_BYTES, HEAD_BYTES, Frame, Head, encode_head
+from ml.io.journal import Numbering, journal_files
 from ml.loggers.check import FileCheck
-from ml.loggers.journal import media_path
-from ml.loggers.journal_records import END, Medium, decode
+from ml.loggers.journal_records import END, Values, decode
+from ml.loggers.stored import File
 
 _MAX_PARSED_BYTES = 2**20  # a record that names a file is short
-_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class JournalCheck(NamedTuple):
@@ -43,13 +42,12 @@ def check_journal(directory: Path, *, is_growing: bool) -> JournalCheck:
         OSError, FormatError: It cannot be read.
     """
     journal = JournalCheck([], {}, {}, {})
-    sequences: dict[tuple[int, bytes], Sequence] = {}
+    numberings: dict[tuple[int, bytes], Numbering] = {}
     files = journal_files(directory)
     for attempt, path in files:
         check = FileCheck(path, "journal", is_growing and path == files[-1][1])
         journal.files.append(check)
         journal.closed.setdefault(attempt, False)
-        open_regular(path).close()
         with FrameReader(path) as reader:
             for found in reader.read():
                 if isinstance(found, Damage):
@@ -57,12 +55,12 @@ def check_journal(directory: Path, *, is_growing: bool) -> JournalCheck:
                     check.size_bytes = found.offset + found.size_bytes
                     continue
                 assert reader.salt is not None, "a record has been found by it"
-                is_new = sequences.setdefault((attempt, reader.salt), Sequence()).take(found.sequence)
+                is_new = numberings.setdefault((attempt, reader.salt), Numbering()).take(found.sequence)
                 _check_record(found, reader, check, is_new=is_new)
                 journal.closed[attempt] = found.payload == END
-                journal.media.update(_named_media(directory, found.payload))
-    for (attempt, _), sequence in sequences.items():
-        journal.lost[attempt] = journal.lost.get(attempt, 0) + sequence.lost
+                journal.media.update(_named_media(found.payload))
+    for (attempt, _), numbering in numberings.items():
+        journal.lost[attempt] = journal.lost.get(attempt, 0) + numbering.lost
     return journal
 
 
@@ -78,7 +76,7 @@ def _check_record(found: Frame, reader: FrameReader, check: FileCheck, *, is_new
     check.size_bytes = found.offset + size_bytes
 
 
-def _named_media(directory: Path, payload: bytes) -> dict[str, str]:
+def _named_media(payload: bytes) -> dict[str, str]:
     """Returns the file that a record names, with its digest."""
     if b'"sha256"' not in payload or len(payload) > _MAX_PARSED_BYTES:
         return {}
@@ -86,9 +84,5 @@ def _named_media(directory: Path, payload: bytes) -> dict[str, str]:
         record = decode(payload)
     except FormatError:  # of a later version
         return {}
-    if not isinstance(record, Medium) or "sha256" not in record.about:
-        return {}
-    digest, form = str(record.about["sha256"]), str(record.about.get("form"))
-    if not (_DIGEST.fullmatch(digest) and form.isalnum()):
-        return {}
-    return {media_path(directory, digest, form).relative_to(directory).as_posix(): digest}
+    rows = record.rows if isinstance(record, Values) else []
+    return {value.path: value.digest for *_, value in rows if isinstance(value, File)}

@@ -16,28 +16,27 @@ in its record: instead of ``base64`` that has its ``sha256`` and ``size_bytes``,
 journal's media. A text too long for a record is such a file too, of the form ``txt``. A histogram has its bins.
 """
 
-import json
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from ml.core.errors import FormatError
 from ml.core.state import State, normalized
-from ml.loggers.json import Json, strict
-from ml.loggers.kinds import KINDS, SCALAR, STRING, Kind
+from ml.loggers.kinds import HISTOGRAM, KINDS, SCALAR, STRING, Kind
+from ml.loggers.places import media_path
+from ml.loggers.stored import File, StoredRow, histogram_of
+from ml.loggers.strict_json import Json, encoder, loads, number, parsing, strict, text
+from ml.media.histogram import Histogram
 
 END = b'{"is":"end"}'
 """The record that ends an attempt which was closed."""
 
 _MAX_EXACT = 2**53
-_NOT_FINITE = ("NaN", "Infinity", "-Infinity")
-_MAX_DIGITS = 400  # no float has more
-_KINDS = {kind.name: kind for kind in KINDS}
+_KINDS = {kind.name: kind for kind in KINDS if kind is not SCALAR}
 _PLAIN = {SCALAR.section: SCALAR, STRING.section: STRING}
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_encoded = encoder((",", ":"))
 
 
 class Config(NamedTuple):
@@ -48,35 +47,18 @@ class Config(NamedTuple):
 
 
 class Values(NamedTuple):
-    """Numbers and texts of one state: ``(kind, namespace, key, value)``."""
+    """Values of one state: numbers and texts, or one medium."""
 
     write: int
     state: State
-    rows: list[tuple[Kind, str, str, int | float | str]]
-
-
-class Medium(NamedTuple):
-    """A picture, clip, histogram, point cloud, or a text that is a file.
-
-    Attributes:
-        about: What is known beside the file: its shape, rate, digest, or the bins of a histogram.
-        data: The file, if it is in the record.
-    """
-
-    write: int
-    state: State
-    kind: Kind
-    namespace: str
-    key: str
-    about: dict[str, Any]
-    data: bytes | None
+    rows: list[StoredRow]
 
 
 class End(NamedTuple):
     """The attempt was closed."""
 
 
-Entry = Config | Values | Medium | End
+Entry = Config | Values | End
 
 
 class Rows:
@@ -111,8 +93,8 @@ class Rows:
             yield payload
             return
         parts = Rows(self.state, self.write), Rows(self.state, self.write)
-        for number, value in enumerate(self._values()):
-            parts[number >= half].add(*value)
+        for place, value in enumerate(self._values()):
+            parts[place >= half].add(*value)
         for part in parts:
             yield from part.payloads(max_bytes)
 
@@ -160,63 +142,43 @@ def encode_medium(
     return _encoded(record)
 
 
-def number(value: object) -> int | float:
-    """Returns a number that JSON may have as text; ``exact`` and ``strict`` made it.
-
-    Raises:
-        ValueError, TypeError: It is none.
-    """
-    if isinstance(value, str):
-        if value in _NOT_FINITE:
-            return float(value)
-        if len(value) > _MAX_DIGITS:
-            raise ValueError(f"a number of {len(value)} characters")
-        return int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"no number: {value!r:.60}")
-    return value
-
-
 def decode(payload: bytes) -> Entry:
     """Returns what a record holds.
 
     Raises:
         FormatError: It is no record of this format.
     """
-    try:
-        record = json.loads(payload, parse_constant=_refuse_constant)
+    with parsing("no record of a journal"):
+        record = loads(payload)
         name = record["is"]
         if name == "end":
             return End()
         if name == "config":
             return Config(float(record["time_s"]), dict(record["config"]))
-        state, write = _state(record["state"]), int(record["write"])
+        state, write = normalized(State(*record["state"])), int(record["write"])
         if name == "values":
             return Values(write, state, [row for section in record for row in _rows(section, record[section])])
-        namespace, key = map(_text, record["at"])
-        data = b64decode(record.pop("base64"), validate=True) if "base64" in record else None
-        return Medium(write, state, _KINDS[name], namespace, key, record, data)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise FormatError(f"no record of a journal: {error!r}") from error
+        namespace, key = map(text, record["at"])
+        return Values(write, state, [(_KINDS[name], namespace, key, _medium(_KINDS[name], record))])
 
 
-def _rows(section: str, rows: list[list[object]]) -> Iterator[tuple[Kind, str, str, int | float | str]]:
+def _medium(kind: Kind, record: dict[str, Any]) -> File | Histogram:
+    if kind is HISTOGRAM:
+        return histogram_of(record["histogram"])
+    form = text(record["form"])
+    if "base64" in record:
+        return File(form, "", "", b64decode(record.pop("base64"), validate=True), record)
+    digest = text(record["sha256"])
+    return File(form, media_path(digest, form), digest, None, record)
+
+
+def _rows(section: str, rows: list[list[object]]) -> Iterator[StoredRow]:
     kind = _PLAIN.get(section)
     if kind is None:
         return
     for namespace, *pairs in rows:
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-            yield kind, _text(namespace), _text(key), number(value) if kind is SCALAR else _text(value)
-
-
-def _state(fields: list[Any]) -> State:
-    return normalized(State(*fields))
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"no text: {value!r:.60}")
-    return value
+            yield kind, text(namespace), text(key), number(value) if kind is SCALAR else text(value)
 
 
 def _plain(node: object) -> Json:
@@ -227,14 +189,3 @@ def _plain(node: object) -> Json:
     if isinstance(node, float):
         return strict(node)
     return node if node is None or isinstance(node, bool | int | str) else str(node)
-
-
-def _encoded(record: dict[str, Json]) -> bytes:
-    try:
-        return _encode(record).encode()
-    except UnicodeEncodeError:  # a name with half a surrogate pair, which only an escape can hold
-        return json.dumps(record, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")

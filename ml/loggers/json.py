@@ -12,15 +12,12 @@ Non-finite numbers are the strings "NaN", "Infinity" and "-Infinity".
 """
 
 import hashlib
-import json
-import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
-
-import numpy as np
+from typing import cast
 
 from ml.core.registry import register_logger
 from ml.core.run import RunContext
@@ -30,16 +27,17 @@ from ml.io.durable import DurableFile
 from ml.io.files import make_directories, safe_segment
 from ml.io.segments import open_log
 from ml.loggers.base import BaseLogger, BaseLoggerConfig, bytes_below
+from ml.loggers.places import LOG, MEDIA
+from ml.loggers.stored import histogram_fields
+from ml.loggers.strict_json import Json, encoder, strict
 from ml.loggers.values import Lazy, series_path
 
-if TYPE_CHECKING:
-    from ml.media.histogram import Histogram
-
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+LONG_LINE_CHARACTERS = 8 * 2**20
+"""Where the texts of a step go on in another line, as a reader takes lines of a limited length only."""
 
 _PRIVATE = 0o600
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(", ", ": ")).encode
+_encoded = encoder((", ", ": "))
 
 
 @dataclass
@@ -55,9 +53,10 @@ class JsonLogger(BaseLogger[JsonLoggerConfig]):
 
     def initialize(self, context: RunContext) -> None:
         super().initialize(context)
-        self._file = DurableFile(open_log(self.log_directory / "log.jsonl"))
+        self._file = DurableFile(open_log(self.log_directory / LOG))
         self._lines: list[dict[str, Json]] = []
         self._line_of: dict[State, dict[str, Json]] = {}
+        self._text_characters: Counter[State] = Counter()  # in the line of each
         self._media: list[tuple[Path, bytes]] = []
 
     def log_scalar(self, key: str, value: Callable[[], int | float], state: State, namespace: str) -> None:
@@ -65,7 +64,11 @@ class JsonLogger(BaseLogger[JsonLoggerConfig]):
         self._section("scalars", state, path)[path] = strict(value())
 
     def log_string(self, key: str, value: Callable[[], str], state: State, namespace: str) -> None:
-        self._section("strings", state).setdefault(series_path(namespace, key), []).append(value())  # type: ignore[union-attr]
+        text = value()
+        self._section("strings", state).setdefault(series_path(namespace, key), []).append(text)  # type: ignore[union-attr]
+        self._text_characters[state] += len(text)
+        if self._text_characters[state] >= LONG_LINE_CHARACTERS:
+            del self._line_of[state], self._text_characters[state]
 
     def _log_media(self, key: str, value: Lazy, state: State, namespace: str) -> None:
         form = next(iter(value.kind.encoders), None)
@@ -74,14 +77,11 @@ class JsonLogger(BaseLogger[JsonLoggerConfig]):
         else:
             data = value.encoded(form)
             digest = hashlib.sha256(data).hexdigest()
-            folder = Path("media", value.kind.name, safe_segment(namespace), safe_segment(key))
+            folder = Path(MEDIA, value.kind.name, safe_segment(namespace), safe_segment(key))
             file = folder / f"{state.phase}-{state.num_steps:08d}-{digest[:12]}.{form}"
             self._media.append((self.log_directory / file, data))
-            entry = {"path": file.as_posix(), "shape": list(value.array().shape), "sha256": digest}
-            if value.sample_rate is not None:
-                entry["sample_rate"] = value.sample_rate
-            if value.fps:
-                entry["fps"] = value.fps
+            shape: list[Json] = [*value.array().shape]
+            entry = {"path": file.as_posix(), "shape": shape, "sha256": digest, **value.rates()}
         path = series_path(namespace, key)
         self._section(value.kind.section, state, path)[path] = entry
 
@@ -90,16 +90,17 @@ class JsonLogger(BaseLogger[JsonLoggerConfig]):
     def write(self, state: State) -> None:
         lines, self._lines, self._line_of = self._lines, [], {}
         media, self._media = self._media, []
+        self._text_characters.clear()
         for folder in {path.parent for path, _ in media}:
             make_directories(folder)
         write_all_atomically(dict(media), mode=_PRIVATE)  # first: a line never names a file that is not there
-        self._file.append(b"".join(map(_encoded, lines)))
+        self._file.append(b"".join(_encoded(line) + b"\n" for line in lines))
 
     def flush(self) -> None:
         self._file.sync()
 
     def media_bytes_on_disk(self) -> int:
-        return bytes_below(self.log_directory / "media")
+        return bytes_below(self.log_directory / MEDIA)
 
     def close(self) -> None:
         self._file.close()
@@ -123,25 +124,3 @@ class JsonLogger(BaseLogger[JsonLoggerConfig]):
         if section is None:
             section = line[name] = {}
         return cast(dict[str, Json], section)
-
-
-def strict(number: float) -> Json:
-    """Returns a number as strict JSON has it: non-finite ones as text."""
-    if math.isfinite(number):
-        return number
-    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
-
-
-def histogram_fields(histogram: "Histogram") -> dict[str, Json]:
-    """Returns a histogram as strict JSON has it."""
-    return {
-        name: field.tolist() if isinstance(field, np.ndarray) else strict(field)
-        for name, field in histogram._asdict().items()
-    }
-
-
-def _encoded(line: dict[str, Json]) -> bytes:
-    try:
-        return (_encode(line) + "\n").encode()
-    except UnicodeEncodeError:  # a key with half a surrogate pair, which only an escape can hold
-        return (json.dumps(line, allow_nan=False) + "\n").encode()

@@ -4,15 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from ml.io.frames import Damage
+from ml.core.errors import FormatError
+from ml.io.damage import Damage
 from ml.io.regular import open_regular
 from ml.io.segments import Segment, segments
 from ml.loggers.check import FileCheck
-from ml.loggers.json_log import entry_of, image_paths
-from ml.loggers.kinds import KINDS
+from ml.loggers.json_log import parsed
+from ml.loggers.stored import File
 
 _MAX_PARSED_BYTES = 16 * 2**20  # parsed, a crafted line takes thirty times as much
-_MEDIA_SECTIONS = tuple(kind.section for kind in KINDS if kind.encoders)
 
 
 class LogCheck(NamedTuple):
@@ -56,9 +56,8 @@ def _check_segment(part: Segment, file: BinaryIO, check: FileCheck, seen: set[in
             continue
         try:
             named = {} if line is None else _named_media(line)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            reason = f"no line of a log: {str(error)[:200] or type(error).__name__}"
-            check.damaged(Damage(offset, size_bytes, reason, is_tail=False))
+        except FormatError as error:
+            check.damaged(Damage(offset, size_bytes, error.message, is_tail=False))
             continue
         identity = offset if line is None else hash(line)
         check.whole(offset, size_bytes, is_new=identity not in seen)
@@ -71,12 +70,7 @@ def _check_segment(part: Segment, file: BinaryIO, check: FileCheck, seen: set[in
 
 def _named_media(line: bytes) -> dict[str, str]:
     """Returns the files that a line names, each with its digest."""
-    entry = entry_of(line)
-    named = {}
-    for section in _MEDIA_SECTIONS:
-        for value in entry.get(section, {}).values():
-            named[image_paths(value)[0]] = str(value["sha256"])
-    return named
+    return {value.path: value.digest for *_, value in parsed(line).rows if isinstance(value, File)}
 
 
 def _lines(file: BinaryIO, limit_bytes: int | None) -> Iterator[tuple[int, int, bytes | None]]:

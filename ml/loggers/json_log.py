@@ -1,181 +1,94 @@
-"""Reads ``log.jsonl``, and the files that it goes on in, back: the values that count, of one kind.
+"""What a line of ``log.jsonl`` holds: the values of one state.
 
-A run that was resumed went over some steps twice. Of an earlier attempt, training
-values at or after the first training step of a later one are left out, and values
-of a validation or test pass at or after that step or the later attempt's first
-such pass. So a run has one curve.
+A line is whole, or it is none: one that lacks a field, or in which one value is not
+what its kind has, is left out by whoever reads the log, and damage to who checks it.
 """
 
-import json
-import logging
-import math
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, NoReturn
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
 
-from ml.core.state import PHASES, Phase
-from ml.io.segments import whole_lines
+from ml.core.state import PHASES, State, normalized
+from ml.loggers.kinds import HISTOGRAM, KINDS, SCALAR, STRING, Kind
+from ml.loggers.stored import File, StoredRow, histogram_of
+from ml.loggers.strict_json import loads, number, parsing, real, text
+from ml.media.histogram import Histogram
 
-LOG_FILE = "json/log.jsonl"
-"""Where a run has its log, unless its JSON backend has another id."""
-
-_log = logging.getLogger("ml")
+_DIGEST = re.compile("[0-9a-f]{64}")
+_SECTIONS = {kind.section: kind for kind in KINDS}
 
 
-class Logged(NamedTuple):
-    """A value as the log has it.
+class Line(NamedTuple):
+    """A line: the attempt that wrote it, the state as far as the line has it, and values in its order."""
 
-    Attributes:
-        phase: What was running.
-        step: Training step that logged it.
-        epoch: Finished epochs then.
-        key: ``<namespace>/<key>``.
-        value: A number, a text, or the path of a file relative to the log's folder.
-        time: Wall clock then, with its time zone.
-        attempt: The attempt that logged it.
-    """
-
-    phase: Phase
-    step: int
-    epoch: int
-    key: str
-    value: float | str
-    time: datetime
     attempt: int
+    state: State
+    rows: list[StoredRow]
 
 
-Reader = Callable[[object], list[float] | list[str]]
-
-
-def log_of(run: Path) -> Path:
-    """Returns the log of a run: ``json/log.jsonl``, else that of the first JSON backend with another id."""
-    usual = run / LOG_FILE
-    return usual if usual.exists() else min(run.glob("*/log.jsonl"), default=usual)
-
-
-def read_log(path: Path, section: str, key: str | None, read: Reader) -> list[Logged]:
-    """Returns the values of a kind that no later attempt went over again.
-
-    The log may be growing: a last line without its end is left alone. Lines that
-    are damaged are left out, and counted in a warning.
-
-    Args:
-        path: The log. One that is not there is empty, and warned about.
-        section: The kind, as a line names it: ``"scalars"``.
-        key: ``<namespace>/<key>``; ``None`` is all.
-        read: Turns what a line has under a key into values: ``numbers``, ``texts``, ``image_paths``.
-
-    Returns:
-        Values by step; those of one step as the log has them.
+def parsed(line: bytes) -> Line:
+    """Returns what a line holds.
 
     Raises:
-        OSError: The log cannot be read.
+        FormatError: It is no line of a log.
     """
-    values: list[Logged] = []
-    first_steps: dict[tuple[int, Phase], int] = {}
-    damaged, first_damage = 0, ""
-    if not path.exists():
-        _log.warning("There is no %s: the run has no JSON backend, or has logged nothing yet.", path)
-    for number, line in enumerate(whole_lines(path), start=1):
-        try:
-            found = _parsed(line, section, key, read)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            damaged += 1
-            first_damage = first_damage or f"line {number}: {error!r}"
+    with parsing("no line of a log"):
+        fields = loads(line)
+        return Line(_count(fields["attempt"]), _state(fields), list(_rows(fields)))
+
+
+def _state(fields: Mapping[str, Any]) -> State:
+    phase, time = fields["phase"], datetime.fromisoformat(fields["time"])
+    if phase not in PHASES or time.tzinfo is None:
+        raise ValueError(f"no state of a run: {phase=}, {time=}")
+    return normalized(
+        State(
+            phase,
+            num_epochs=_count(fields["epoch"]),
+            num_steps=_count(fields["step"]),
+            num_samples=_count(fields["samples"]),
+            elapsed_time_s=real(number(fields["elapsed_s"])),
+            time_s=time.timestamp(),
+        )
+    )
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or abs(value) >= 2**63:
+        raise ValueError(f"no count: {value!r:.60}")
+    return value
+
+
+def _rows(fields: Mapping[str, Any]) -> Iterator[StoredRow]:
+    for section, logged in fields.items():
+        kind = _SECTIONS.get(section)
+        if kind is None:
             continue
-        values.extend(found.values)
-        place = (found.attempt, found.phase)
-        first_steps[place] = min(found.step, first_steps.get(place, found.step))
-    if damaged:
-        _log.warning("%d lines of %s cannot be read and are left out; the first is %s.", damaged, path, first_damage)
-    overtaken = overtaken_from(first_steps)
-    kept = [value for value in values if value.step < overtaken[value.attempt, value.phase]]
-    return sorted(kept, key=lambda value: (value.step, value.attempt))
+        for path, value in logged.items():
+            namespace, slash, key = path.partition("/")  # a namespace holds no slash
+            if not (slash and namespace):
+                namespace, key = "", path
+            if type(value) is float:  # nearly all of them are, and a call costs as much as all else here
+                yield kind, namespace, key, value if kind is SCALAR else _value(kind, value)
+            else:
+                for one in value if kind is STRING and isinstance(value, list) else [value]:
+                    yield kind, namespace, key, _value(kind, one)
 
 
-def entry_of(line: bytes) -> dict[str, Any]:
-    """Returns a line of the log: strict JSON, with the state of a run.
-
-    Raises:
-        ValueError, KeyError, TypeError, AttributeError, RecursionError: It is something else.
-    """
-    entry: dict[str, Any] = json.loads(line, parse_constant=_refuse_constant)
-    attempt, phase, step, epoch = entry["attempt"], entry["phase"], entry["step"], entry["epoch"]
-    datetime.fromisoformat(entry["time"])
-    counts = (attempt, step, epoch)
-    if phase not in PHASES or not all(isinstance(count, int) and abs(count) < 2**63 for count in counts):
-        raise ValueError(f"no state of a run: {attempt=}, {phase=}, {step=}, {epoch=}")
-    return entry
+def _value(kind: Kind, value: Any) -> int | float | str | File | Histogram:
+    if kind is SCALAR:
+        return number(value)
+    if kind is STRING:
+        return text(value)
+    return histogram_of(value) if kind is HISTOGRAM else _file(value)
 
 
-def last_of_a_step(values: Iterable[Logged]) -> list[Logged]:
-    """Returns the values without those that a later one of the same attempt, phase, step and key replaces."""
-    return list({(value.attempt, value.phase, value.step, value.key): value for value in values}.values())
-
-
-def numbers(value: object) -> list[float]:
-    """Reads a number, or one that JSON lacks, as text."""
-    if not isinstance(value, int | float | str):
-        raise TypeError(f"no number: {value!r}")
-    try:
-        return [float(value)]
-    except OverflowError:  # a whole number beyond what a float can hold
-        return [-math.inf if str(value).startswith("-") else math.inf]
-
-
-def texts(value: object) -> list[str]:
-    """Reads a text, or several of one step."""
-    listed = value if isinstance(value, list) else [value]
-    found = [text for text in listed if isinstance(text, str)]
-    if len(found) < len(listed):
-        raise TypeError(f"no text: {value!r}")
-    return found
-
-
-def image_paths(value: object) -> list[str]:
-    """Reads the path of a picture; it does not leave the log's folder."""
-    path = PurePosixPath(value["path"]) if isinstance(value, dict) else PurePosixPath("/")
+def _file(about: Mapping[str, Any]) -> File:
+    path, digest = PurePosixPath(text(about["path"])), text(about["sha256"])
     if path.is_absolute() or ".." in path.parts:
-        raise ValueError(f"no path of a picture of this run: {value!r}")
-    return [str(path)]
-
-
-class _Line(NamedTuple):
-    """What is asked for of one line of the log."""
-
-    attempt: int
-    phase: Phase
-    step: int
-    values: list[Logged]
-
-
-def _parsed(line: bytes, section: str, key: str | None, read: Reader) -> _Line:
-    entry = entry_of(line)
-    attempt, phase, step = entry["attempt"], entry["phase"], entry["step"]
-    logged = entry.get(section, {})
-    if key is not None:
-        logged = {key: logged[key]} if key in logged else {}
-    epoch, time = entry["epoch"], datetime.fromisoformat(entry["time"])
-    values = [Logged(phase, step, epoch, name, value, time, attempt) for name in logged for value in read(logged[name])]
-    return _Line(attempt, phase, step, values)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
-
-
-def overtaken_from(first_steps: Mapping[tuple[int, Phase], int]) -> dict[tuple[int, Phase], float]:
-    """Returns for each attempt and phase the first step that a later attempt went over again.
-
-    Training overtakes every phase: a validation pass of weights that were thrown
-    away counts no more, even before the next pass. A pass overtakes its own phase
-    alone, so evaluating a run again leaves its training curve as it was.
-    """
-    overtaken = {}
-    for phase in PHASES:
-        limit = math.inf
-        for attempt in sorted({attempt for attempt, _ in first_steps}, reverse=True):
-            overtaken[attempt, phase] = limit
-            limit = min(limit, *(first_steps.get((attempt, by), math.inf) for by in ("train", phase)))
-    return overtaken
+        raise ValueError(f"no path of a file of this run: {str(path)!r:.200}")
+    if not _DIGEST.fullmatch(digest):
+        raise ValueError(f"no SHA-256: {digest!r:.80}")
+    return File(path.suffix[1:], str(path), digest, None, about)

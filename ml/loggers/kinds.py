@@ -14,7 +14,8 @@ import numpy as np
 
 from ml.core.errors import LogValueError
 from ml.loggers import device
-from ml.loggers.snapshot import MAX_BYTES, Snapshots, is_tensor, take
+from ml.loggers.snapshot import Snapshots
+from ml.loggers.tensors import MAX_BYTES, is_tensor, take
 from ml.media.arrays import as_array, evenly_spaced
 from ml.media.points import point_axis, point_indices
 from ml.media.video import frame_indices

@@ -1,10 +1,11 @@
 r"""One write as one line of text, for the terminal and for ``stdout.log``.
 
 Lines look like this; the values of a key stand under each other, and texts are
-quoted, so nothing that is logged can pass for another value or another line::
+quoted, so nothing that is logged can pass for another value or another line. A
+value of another step than that of the line says of which::
 
     train  step   1  epoch 0  0:00:00  task/loss 2.302   task/samples  64
-    train  step 128  epoch 2  0:00:12  task/loss 0.2531  task/samples 128  task/note "a\nb"
+    train  step 128  epoch 2  0:00:12  task/loss 0.2531  task/samples 128  task/note "a\nb" @100
 """
 
 import math
@@ -26,12 +27,21 @@ _MAX_COLUMNS = 1000
 _MIN_FIXED, _MAX_FIXED = -3, 6
 
 
+class Logged(NamedTuple):
+    """A number or a text, its tag ``<namespace>/<key>``, and the step that it is of."""
+
+    step: int
+    tag: str
+    value: int | float | str
+
+
 class Cell(NamedTuple):
-    """One value of a line: its tag ``<namespace>/<key>``, and its text."""
+    """One value of a line: its tag, its text, and a mark where it is of another step than the line."""
 
     tag: str
     text: str
     kind: Literal["number", "non-finite", "string"]
+    mark: str = ""
 
 
 class Line(NamedTuple):
@@ -45,7 +55,7 @@ class Line(NamedTuple):
 
     def __str__(self) -> str:
         head = f"{self.phase:5}  step {self.step}  epoch {self.epoch}  {self.elapsed}"
-        return "  ".join([head, *(f"{cell.tag} {cell.text}" for cell in self.cells)]).rstrip()
+        return "  ".join([head, *(f"{cell.tag} {cell.text}{cell.mark}" for cell in self.cells)]).rstrip()
 
     def shortened(self, max_string_length: int) -> "Line":
         """Returns the line with long strings cut; each says how long it was."""
@@ -65,17 +75,25 @@ class LineFormat:
         self._step_width = step_width
         self._widths: dict[Phase, dict[str, int]] = {}
 
-    def line(self, state: State, numbers: Mapping[str, int | float], strings: Iterable[tuple[str, str]]) -> Line:
-        """Returns the line of one write: numbers in the order in which their keys first came, then strings."""
-        number_cells = [Cell(tag, *self._number(value)) for tag, value in numbers.items()]
-        string_cells = [Cell(visible(tag), quoted(text), "string") for tag, text in strings]
+    def line(self, state: State, values: Iterable[Logged]) -> Line:
+        """Returns the line of one write: the latest number of each key, in the order in which they came, then texts."""
+        numbers: dict[str, int | float] = {}
+        number_cells: dict[str, Cell] = {}
+        string_cells: list[Cell] = []
+        for step, tag, value in values:
+            mark = "" if step == state.num_steps else f" @{step}"
+            if isinstance(value, str):
+                string_cells.append(Cell(visible(tag), quoted(value), "string", mark))
+            else:
+                numbers[tag] = value
+                number_cells[tag] = Cell(tag, *self._number(value), mark)
         self._step_width = max(self._step_width, len(str(state.num_steps)))
         return Line(
             phase=state.phase,
             step=f"{state.num_steps:>{self._step_width}}",
             epoch=str(state.num_epochs),
             elapsed=duration(state.elapsed_time_s),
-            cells=[*self._aligned(state.phase, number_cells, numbers), *string_cells],
+            cells=[*self._aligned(state.phase, list(number_cells.values()), numbers), *string_cells],
         )
 
     def _number(self, value: int | float) -> tuple[str, Literal["number", "non-finite"]]:
@@ -85,18 +103,17 @@ class LineFormat:
 
     def _aligned(self, phase: Phase, cells: list[Cell], numbers: Mapping[str, int | float]) -> list[Cell]:
         known = self._widths.get(phase, {})
-        widths = {cell.tag: max(known.get(cell.tag, 0), len(cell.text)) for cell in cells}
+        widths = {cell.tag: max(known.get(cell.tag, 0), len(cell.text) + len(cell.mark)) for cell in cells}
         merged = {**known, **widths}
         self._widths[phase] = merged if len(merged) <= _MAX_COLUMNS else widths
         order = {tag: place for place, tag in enumerate(merged)}
-        return [
+        aligned = []
+        for cell in sorted(cells, key=lambda cell: order[cell.tag]):
             # Whole numbers end under each other; others begin there, so that decimal points do.
-            cell._replace(
-                tag=visible(cell.tag),
-                text=f"{cell.text:{'>' if isinstance(numbers[cell.tag], int) else '<'}{widths[cell.tag]}}",
-            )
-            for cell in sorted(cells, key=lambda cell: order[cell.tag])
-        ]
+            side = ">" if isinstance(numbers[cell.tag], int) else "<"
+            text = f"{cell.text:{side}{widths[cell.tag] - len(cell.mark)}}"
+            aligned.append(cell._replace(tag=visible(cell.tag), text=text))
+        return aligned
 
 
 def number(value: int | float, precision: int) -> str:

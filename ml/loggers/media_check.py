@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from ml.core.errors import FormatError
 from ml.io.regular import open_regular
+from ml.loggers.places import MEDIA
 
-FOLDER = "media"
 _BLOCK_BYTES = 1 << 20
 
 
@@ -47,7 +47,7 @@ def check_media(folder: Path, named: Mapping[str, str]) -> MediaCheck:
             changed.append(path)
     there = (
         Path(directory, name).relative_to(folder).as_posix()
-        for directory, _, names in os.walk(folder / FOLDER)
+        for directory, _, names in os.walk(folder / MEDIA)
         for name in names
     )
     unnamed = sorted(path for path in there if path not in named)

@@ -10,19 +10,20 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import partial
 from itertools import repeat, starmap
 from types import FunctionType
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, cast
 
-from ml.core.errors import ConfigError
+from ml.core.errors import ConfigError, LogValueError
 from ml.core.state import State
 from ml.io.lifetime import tell_after_fork
 from ml.io.worker import Lock
 from ml.loggers import kinds
-from ml.loggers.entry import Entry, Held, Ident
+from ml.loggers.entry import Entry, Held, Ident, is_sound
 from ml.loggers.graphs import outside_of_graphs, skip_frames
 from ml.loggers.reduce import AcrossRanks, Reduce, ReduceOptions
-from ml.loggers.snapshot import version
+from ml.loggers.tensors import version
 
 if TYPE_CHECKING:
     from ml.loggers.base import AnyLogger
@@ -44,15 +45,26 @@ def namespace_context(name: str) -> Iterator[None]:
     It follows the context: other threads and tasks do not see it.
 
     Raises:
-        ConfigError: The name is empty or holds a ``/``.
+        ConfigError: The name is no text, is empty or holds a ``/``.
     """
-    if not name or "/" in name:
-        raise ConfigError(f"A namespace is not empty and holds no '/', got {name!r}.")
+    check_namespace(name)
+    if not name:
+        raise ConfigError("namespace_context adds a name that is not empty, got ''.")
     token = _suffix.set(f"{_suffix.get()}_{name}")
     try:
         yield
     finally:
         _suffix.reset(token)
+
+
+def check_namespace(namespace: object) -> None:
+    """Finds what is no namespace.
+
+    Raises:
+        ConfigError: It is no text, or holds a ``/``.
+    """
+    if not isinstance(namespace, str) or "/" in namespace:
+        raise ConfigError(f"A namespace is a text that holds no '/', got {namespace!r}: use '_', or a key with '/'.")
 
 
 class MultiLogger:
@@ -78,8 +90,7 @@ class MultiLogger:
     """
 
     def __init__(self, default_namespace: str) -> None:
-        if "/" in default_namespace:
-            raise ConfigError(f"A namespace holds no '/', got {default_namespace!r}: use '_', or a key with '/'.")
+        check_namespace(default_namespace)
         self.default_namespace = default_namespace
         self.overwritten = 0
         # Appending to a deque and taking from it are atomic: threads, signal handlers and
@@ -116,10 +127,13 @@ class MultiLogger:
             across_ranks: What all ranks' numbers of a step, or of a pass, become: ``mean``, ``sum``, ``min`` or
                 ``max``. Log it on every rank that has one; every rank computes it at every step, and none waits
                 for another. In training some steps are written, in a pass its end; not together with ``reduce``
-                in training. A value that not all ranks gave has a text ``<key>.ranks`` beside it: ``7/8 ranks``.
+                in training. Where not all ranks gave one, and whenever their number changes, a text ``<key>.ranks``
+                says so: ``7/8 ranks``.
         """
         if reduce is not None or across_ranks is not None or type(weight) is not float or weight != 1.0:
-            self._add(kinds.SCALAR, key, value, namespace, ReduceOptions(reduce, weight, across_ranks))
+            # Past the constructor of a named tuple, which takes twice as long.
+            options = tuple.__new__(ReduceOptions, (reduce, weight, across_ranks))
+            self._add(kinds.SCALAR, key, value, namespace, options)
             return
         ident = self._idents.get(key) if type(key) is str and namespace is None and not _suffix.get() else None
         if ident is None:
@@ -136,7 +150,7 @@ class MultiLogger:
     @outside_of_graphs
     def log_scalars(self, values: Mapping[str, object], *, namespace: str | None = None) -> None:
         """Logs several numbers: ``{key: value}``."""
-        for key, value in values.items():
+        for key, value in items_of(values, "log_scalars"):
             self._add(kinds.SCALAR, key, value, namespace, None)
 
     @outside_of_graphs
@@ -360,6 +374,8 @@ class MultiLogger:
         plain = value_type is FunctionType or value_type is float or value_type is int
         entries = self._entries
         ident = (kind, namespace, key)
+        if not key or (name is None and "/" in namespace) or not (options is None or is_sound(options)):
+            plain, name = False, None  # it will fail whatever the value is, and only here is known who logged it
         entries.append((ident, value, options, None if plain else _held(value)))
         if name is not None and kind is kinds.SCALAR and len(self._idents) < _MAX_IDENTS:
             self._idents[name] = ident
@@ -393,10 +409,22 @@ class MultiLogger:
         if len(left) < len(entries) and not self._warned:
             self._warned = True
             _log.warning(
-                "'%s' holds %d values of one step and forgets all but the last of a key. Is run.step() called?",
-                self.default_namespace,
+                "%s holds %d values of one step and forgets all but the last of a key. Is run.step() called?",
+                f"The logger of '{self.default_namespace}'" if self.default_namespace else "run.log",
                 len(entries),
             )
+
+
+def items_of(values: Mapping[str, object], call: str) -> Iterable[tuple[str, object]]:
+    """Returns the keys and values that ``call`` was given; of what is no mapping, a value that fails when it is due."""
+    try:
+        return values.items()
+    except AttributeError:
+        return [(call, partial(_refuse, values))]
+
+
+def _refuse(values: object) -> NoReturn:
+    raise LogValueError(f"it takes {{key: value}}, got {values!r}")
 
 
 def _held(value: object) -> Held:

@@ -16,6 +16,7 @@ from ml.core.state import Phase, State
 from ml.loggers.compute import ComputeError, compute_contribution, compute_value
 from ml.loggers.delivery import Delivery
 from ml.loggers.entry import Entry, Ident, across_ranks_of, origin_of, reduce_of
+from ml.loggers.kinds import STRING
 from ml.loggers.reduce import AcrossRanks, Reduce, ReduceOptions
 from ml.loggers.report import Reporter, text_of
 from ml.loggers.route import Audience, Route
@@ -39,7 +40,7 @@ class Offers:
         deliveries: The backends; which of them are due is asked anew at every step.
         snapshots: Takes the copies.
         reporter: Takes the failures of values.
-        across: Takes what is reduced over ranks; ``None``: there is but one, and its values are what they are.
+        across: Takes what is reduced over ranks; ``None``: no other can be asked, and a value is that of this one.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Offers:
         self._routes: dict[Ident, Route] = {}
         self._audiences: dict[tuple[Delivery, ...], Audience] = {}
         self._settled: dict[Ident, Route] = {}
+        self._alone: set[Ident] = set()
 
     def tell_limited(self) -> None:
         """Counts at the backends what no window needed."""
@@ -167,6 +169,7 @@ class Offers:
             if self._across is not None and across_ranks is not None:
                 self._share(entry, across_ranks, self._across, route, state)
                 return
+            self._tell_alone(route, state)
         if kind.reducible and (entry[2] is not None or state.phase != "train"):
             reduce = reduce_of(entry, state.phase)
             if reduce is not None:
@@ -239,6 +242,20 @@ class Offers:
         else:
             for delivery in route.receivers:
                 delivery.tally.skip("reduced")
+
+    def _tell_alone(self, route: Route, state: State) -> None:
+        """Says, once a series, that a value across ranks is that of this rank: no other one can be asked."""
+        num_ranks = max((delivery.backend.context.world_size for delivery in route.receivers), default=1)
+        if num_ranks == 1 or route.ident in self._alone:
+            return
+        self._alone.add(route.ident)
+        self._reporter.notice(
+            "ranks",
+            f"Values across ranks hold this rank alone, 1 of {num_ranks}: there was no process group when logging"
+            " started. Call torch.distributed.init_process_group before start_run.",
+        )
+        _, namespace, key = route.ident
+        self._offer(((STRING, namespace, f"{key}.ranks"), f"1/{num_ranks} ranks", None, None), state)
 
     def _reduces(self, ident: Ident, route: Route) -> None:
         """A series turns out to be one that is reduced in training."""

@@ -12,8 +12,9 @@ import json
 import secrets
 import shutil
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from omegaconf import OmegaConf
 
@@ -26,7 +27,7 @@ from ml.io.fileops import OPS
 from ml.io.files import make_directories
 from ml.io.journal import journal_files
 from ml.loggers.base import AnyLogger
-from ml.loggers.json_log import log_of
+from ml.loggers.places import journal_of, log_of
 from ml.loggers.sources import Entry, Settings, journal_entries, json_entries
 from ml.loggers.values import Lazy, Plain, series_path
 
@@ -38,7 +39,8 @@ Source = Literal["journal", "json"]
 _MAX_PROBLEMS = 1000
 
 
-class ReplayReport(NamedTuple):
+@dataclass
+class ReplayReport:
     """What a replay did.
 
     Attributes:
@@ -54,12 +56,18 @@ class ReplayReport(NamedTuple):
 
     source: Path
     directory: Path
-    attempts: int
-    written: int
-    unsupported: int
-    failed: int
-    num_problems: int
-    problems: list[str]
+    attempts: int = 0
+    written: int = 0
+    unsupported: int = 0
+    failed: int = 0
+    num_problems: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def tell(self, problem: str) -> None:
+        """Takes what could not be read or given."""
+        self.num_problems += 1
+        if len(self.problems) < _MAX_PROBLEMS:
+            self.problems.append(problem)
 
 
 def replay(run: Path, to: AnyLogger | str, directory: Path, *, source: Source | None = None) -> ReplayReport:
@@ -86,10 +94,9 @@ def replay(run: Path, to: AnyLogger | str, directory: Path, *, source: Source | 
     staging = directory.parent / f".{directory.name}.{secrets.token_hex(4)}"
     make_directories(staging)
     try:
-        player = _Player(to, staging)
-        entries = json_entries(found, player.tell) if found.is_file() else journal_entries(found, player.tell)
-        player.play(entries)
-        report = player.report(found, directory)
+        report = ReplayReport(found, directory)
+        entries = json_entries(found, report.tell) if found.is_file() else journal_entries(found, report.tell)
+        _Player(to, staging, report).play(entries)
         write_atomically(staging / MARKER, _marker(report), mode=0o600)
         _put_in_place(staging, directory)
     finally:
@@ -100,19 +107,11 @@ def replay(run: Path, to: AnyLogger | str, directory: Path, *, source: Source | 
 class _Player:
     """Gives entries to a backend, one attempt after the other."""
 
-    def __init__(self, to: AnyLogger | str, directory: Path) -> None:
-        self._to, self._directory = to, directory
+    def __init__(self, to: AnyLogger | str, directory: Path, report: ReplayReport) -> None:
+        self._to, self._directory, self._report = to, directory, report
         self._backend: AnyLogger | None = None
-        self._attempts = self._written = self._unsupported = self._failed = self._num_problems = 0
-        self._problems: list[str] = []
         self._attempt, self._write, self._given = 0, 0, 0
         self._state = State()
-
-    def tell(self, problem: str) -> None:
-        """Takes what could not be read or given."""
-        self._num_problems += 1
-        if len(self._problems) < _MAX_PROBLEMS:
-            self._problems.append(problem)
 
     def play(self, entries: Iterator[Entry | Settings]) -> None:
         """Gives every entry, writes as the run did, flushes and closes."""
@@ -128,19 +127,6 @@ class _Player:
             if self._backend is not None:
                 self._backend.close()
 
-    def report(self, source: Path, directory: Path) -> ReplayReport:
-        """Returns what was done."""
-        return ReplayReport(
-            source,
-            directory,
-            self._attempts,
-            self._written,
-            self._unsupported,
-            self._failed,
-            self._num_problems,
-            self._problems,
-        )
-
     def _give(self, entry: Entry) -> None:
         backend = self._backend_of(entry.attempt, entry.state)
         if entry.write != self._write:
@@ -148,15 +134,15 @@ class _Player:
             self._write = entry.write
         self._state = entry.state
         if entry.kind not in backend.kinds:
-            self._unsupported += 1
+            self._report.unsupported += 1
             return
         value = entry.value if isinstance(entry.value, Lazy) else Plain(entry.value)
         try:
             getattr(backend, entry.kind.method)(entry.key, value, entry.state, entry.namespace)
             self._given += 1
         except LogValueError as error:
-            self._failed += 1
-            self.tell(
+            self._report.failed += 1
+            self._report.tell(
                 f"'{series_path(entry.namespace, entry.key)}' at step {entry.state.num_steps} is left out: {error}"
             )
 
@@ -175,14 +161,14 @@ class _Player:
             )
             backend.initialize(context)
             self._backend = backend
-            self._attempts += 1
+            self._report.attempts += 1
         return self._backend
 
     def _end_write(self) -> None:
         given, self._given = self._given, 0
         if given and self._backend is not None:
             self._backend.write(self._state)
-            self._written += given
+            self._report.written += given
 
     def _end_attempt(self) -> None:
         self._end_write()
@@ -194,11 +180,8 @@ class _Player:
 
 def _source(run: Path, source: Source | None) -> Path:
     """Returns the directory of a run's journal, or the first file of its JSON log."""
-    usual = run / "journal"
-    journals = [usual, *sorted(path.parent for path in run.glob("*/*-*.journal"))]
-    journal = next((path for path in journals if journal_files(path)), None)
-    log = log_of(run)
-    if journal is not None and source != "json":
+    journal, log = journal_of(run), log_of(run)
+    if journal_files(journal) and source != "json":
         return journal
     if log.is_file() and source != "journal":
         return log
@@ -217,7 +200,7 @@ def _check_target(run: Path, directory: Path) -> None:
 
 
 def _marker(report: ReplayReport) -> bytes:
-    fields = report._asdict() | {"source": str(report.source), "directory": str(report.directory)}
+    fields = asdict(report) | {"source": str(report.source), "directory": str(report.directory)}
     return (json.dumps(fields, indent=1) + "\n").encode()
 
 

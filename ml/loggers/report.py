@@ -10,6 +10,7 @@ import json
 import logging
 import traceback
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -29,6 +30,7 @@ _SUMMARY_S = 60.0
 _MAX_KINDS = 50
 _MAX_NOTICES = 200
 _MAX_LENGTH = 2**16  # of a message or a traceback, in characters: a repr() in one may be as long as an array
+_MAX_SECRET = 2**14  # the longest that is found, in characters: the body of a private key
 _QUEUE_BYTES = 2**20
 
 _log = logging.getLogger("ml")
@@ -76,9 +78,9 @@ class Reporter:
         # Without the lock: a handler of ``logging`` may block, or wait for whoever is to report next.
         if is_new:
             text, trace = self._shown(message), self._shown(_trace(error))
-            _log.error("%s%s", text, f"\n{trace.rstrip()}" if trace else "")
+            _say(logging.ERROR, f"{text}\n{trace.rstrip()}" if trace else text)
             self._write({"source": source, "about": self._shown(about), "message": text, "traceback": trace})
-        _say(summary)
+        _say(logging.WARNING, *summary)
 
     def notice(self, source: str, message: str) -> None:
         """Says something once that is no failure of the user's."""
@@ -91,14 +93,14 @@ class Reporter:
                 self._unsaid += 1
             summary = self._due_summary()
         if is_new:
-            _log.warning("%s", self._shown(message))
-        _say(summary)
+            _say(logging.WARNING, self._shown(message))
+        _say(logging.WARNING, *summary)
 
     def sum_up(self) -> None:
         """Says how many failures were only counted since the last time."""
         with self._lock:
             summary = self._take_summary()
-        _say(summary)
+        _say(logging.WARNING, *summary)
 
     def raise_first(self) -> None:
         """Raises the first failure since the last call, if failures are to be raised."""
@@ -112,8 +114,8 @@ class Reporter:
     def close(self, timeout_s: float) -> None:
         """Writes what is left."""
         self.sum_up()
-        if self._worker is not None:
-            self._worker.stop(timeout_s)
+        if self._worker is not None and not self._worker.end(timeout_s):
+            self._worker.join(timeout_s)
 
     def after_fork_in_child(self) -> None:
         """Another thread may have held the lock when this process was forked."""
@@ -133,15 +135,14 @@ class Reporter:
 
     def _shown(self, text: str) -> str:
         """Returns a text as it may be written: without secrets, and not too long."""
-        # Cut twice: what the first cut goes through may be a secret, and is beyond the second.
         redacted = self.redactor.redact_text(text[: 2 * _MAX_LENGTH])
+        if len(text) > 2 * _MAX_LENGTH:
+            redacted = redacted[:-_MAX_SECRET]  # what was cut may be a secret, which then was not known for one
         if len(text) <= _MAX_LENGTH:
             return redacted
         return f"{redacted[:_MAX_LENGTH]}… ({len(text)} characters)"
 
     def _write(self, entry: dict[str, str]) -> None:
-        if not self._context.directory.is_dir():
-            return  # a group that keeps no files, in a test or a notebook
         entry = {"time": datetime.fromtimestamp(self._context.wall_clock(), UTC).isoformat(), **entry}
         line = json.dumps(entry, ensure_ascii=True).encode() + b"\n"
         with self._lock:
@@ -155,12 +156,15 @@ class Reporter:
     def _append(self, lines: list[bytes]) -> float | None:
         try:
             if self._file is None:
+                if not self._context.directory.is_dir():
+                    return None  # a group that keeps no files, in a test or a notebook
                 rank = "" if self._context.is_primary else f"-rank-{self._context.rank}"  # one writer a file
                 self._file = DurableFile(open_log(self._context.directory / f"errors{rank}.jsonl"))
             self._file.append(b"".join(lines))
             self._file.sync()
-        except WriteError as error:
-            _log.warning("errors.jsonl cannot be written: %s", error)
+        except (OSError, WriteError) as error:
+            problem = f"errors.jsonl cannot be written, and may lack {len(lines)} of the reports above: {error}"
+            _say(logging.WARNING, problem)
         return None
 
 
@@ -172,9 +176,10 @@ def text_of(error: BaseException) -> str:
         return "an error whose text cannot be had"
 
 
-def _say(summary: list[str]) -> None:
-    for line in summary:
-        _log.warning("%s", line)
+def _say(level: int, *texts: str) -> None:
+    for text in texts:
+        with suppress(Exception):  # a handler of ``logging`` that fails must end neither the loop nor a backend
+            _log.log(level, "%s", text)
 
 
 def _trace(error: BaseException | None) -> str:

@@ -1,23 +1,22 @@
-"""Calls one backend, on the backend's own thread: values, writes, retries, durability, the media budget.
+"""Calls one backend, on the backend's own thread: values, writes, retries, durability.
 
 Secrets are taken out here of texts, namespaces and keys, so that no backend sees one.
 """
 
 import errno
-import shutil
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Protocol
 
 from ml.core.errors import ClosedError, LogValueError, WriteError
 from ml.io.worker import Event, Worker
 from ml.loggers.base import AnyLogger
 from ml.loggers.device import DeviceScalar
+from ml.loggers.media_budget import CHECK_DISK_EVERY_S, MediaBudget
 from ml.loggers.report import Reporter, text_of
 from ml.loggers.stats import Failed, Tally
 from ml.loggers.values import Batch, Lazy, Plain, Row, series_path
 
 SYNC_EVERY_S = 30.0
-CHECK_DISK_EVERY_S = 5.0
 GATHER_BYTES = 2**16
 """Hand-overs that are written as one: 500 scalars, about a millisecond of work."""
 
@@ -56,6 +55,7 @@ class Queue(Protocol):
     def submit(self, item: Item, *, size_bytes: int, droppable: bool = False, more: bool = False) -> list[Item]: ...
     def shrink(self, max_bytes: int, *, only_droppable: bool = False) -> list[Item]: ...
     def wait_for_room(self, max_bytes: int, timeout_s: float | None = None) -> bool: ...
+    def wait_until(self, condition: Callable[[], bool], timeout_s: float | None = None) -> bool: ...
     def drain(self, timeout_s: float | None = None) -> bool: ...
     def wind_down(self) -> None: ...
     def end(self, timeout_s: float | None = None) -> list[Item]: ...
@@ -69,6 +69,10 @@ class Runner:
         backend: The backend, initialized.
         tally: Told what became of every value.
         reporter: Told what failed.
+
+    Attributes:
+        media: Whether media are still taken.
+        is_durable: Whether the backend was closed, and everything was durable then.
     """
 
     def __init__(self, backend: AnyLogger, tally: Tally, reporter: Reporter) -> None:
@@ -79,10 +83,9 @@ class Runner:
         self._redactor = reporter.redactor
         self._clock = backend.context.clock
         self._retry_s = _RETRY_FIRST_S
+        self.is_durable = False
         self._unsynced_since: float | None = None
-        self._media_bytes: int | None = None
-        self._checked_s = -CHECK_DISK_EVERY_S
-        self.media_refusal: Literal["media_budget", "disk_low"] | None = None
+        self.media = MediaBudget(backend, reporter)
 
     def start(self) -> Worker[Item]:
         """Returns the backend's worker, running."""
@@ -112,8 +115,8 @@ class Runner:
         return None
 
     def _write(self, batches: list[Batch]) -> float | None:
-        if self._media_bytes is None and any(batch.is_media for batch in batches):
-            self._media_bytes = self._media_of_earlier_attempts()
+        if any(batch.is_media for batch in batches):
+            self.media.begin()
         failed: list[tuple[Row, Failed, BaseException]] = []
         written: list[Lazy] = []
         count = sum(len(batch.rows) for batch in batches)
@@ -133,17 +136,17 @@ class Runner:
         else:
             self._retry_s = _RETRY_FIRST_S
             self._tally.write(count - len(failed))
-            self._report_values(failed)
-            self._count_media(written)
             if self._unsynced_since is None:
                 self._unsynced_since = self._clock()
+            self._report_values(failed)
+            self._count_media(written)
         return None
 
     def idle(self) -> float | None:
         """Makes what was written durable every 30 s, and looks for room on a disk that was low."""
         wanted_s = []
-        if self.media_refusal == "disk_low":
-            self._check_disk()
+        if self.media.refusal == "disk_low":
+            self.media.check_disk()
             wanted_s.append(CHECK_DISK_EVERY_S)
         if self._unsynced_since is not None:
             left_s = self._unsynced_since + SYNC_EVERY_S - self._clock()
@@ -167,10 +170,12 @@ class Runner:
 
     def finish(self) -> None:
         """Flushes and closes the backend; what either raises is reported."""
+        self.is_durable = True
         for step in (self._backend.flush, self._backend.close):
             try:
                 step()
             except BaseException as error:
+                self.is_durable = False
                 self._reporter.report(
                     self._backend.id, f"'{self._backend.id}' failed to {step.__name__}: {text_of(error)}", error
                 )
@@ -228,51 +233,11 @@ class Runner:
                 self._reporter.report("values", text, error, about=path)
 
     def _count_media(self, written: list[Lazy]) -> None:
-        """Keeps the budget: what was written on media, earlier attempts included, and what the disk has left."""
-        if not written:
-            return
         for lazy in written:
             if lazy.warning:
                 self._reporter.notice(lazy.path, f"'{lazy.path}': {lazy.warning}")
-        assert self._media_bytes is not None, "it was asked for before the first media were written"
-        self._media_bytes += sum(lazy.written_bytes for lazy in written)
-        budget = self._backend.config.max_media_bytes
-        if self._media_bytes >= budget and self.media_refusal != "media_budget":
-            self.media_refusal = "media_budget"
-            self._reporter.notice(
-                self._backend.id,
-                f"'{self._backend.id}' has written {self._media_bytes} bytes of media, max_media_bytes is {budget}: "
-                "media stop here, scalars go on.",
-            )
-        elif self._clock() - self._checked_s >= CHECK_DISK_EVERY_S:
-            self._check_disk()
-
-    def _check_disk(self) -> None:
-        self._checked_s = self._clock()
-        directory = self._backend.log_directory
-        least = self._backend.config.min_free_bytes
-        if self.media_refusal == "media_budget" or not directory.exists():
-            return
-        free = shutil.disk_usage(directory).free
-        if free >= least:
-            self.media_refusal = None
-        elif self.media_refusal is None:
-            self.media_refusal = "disk_low"
-            self._reporter.notice(
-                self._backend.id,
-                f"'{self._backend.id}' sees {free} bytes free, min_free_bytes is {least}: media wait, scalars go on.",
-            )
-
-    def _media_of_earlier_attempts(self) -> int:
-        if self._backend.context.attempt == 1:
-            return 0
-        try:
-            return self._backend.media_bytes_on_disk()
-        except Exception as error:
-            self._reporter.report(
-                self._backend.id, f"'{self._backend.id}' cannot count the media on disk: {text_of(error)}", error
-            )
-            return 0
+        if written:
+            self.media.count(sum(lazy.written_bytes for lazy in written))
 
 
 class InPlace:
@@ -309,6 +274,10 @@ class InPlace:
     def wait_for_room(self, max_bytes: int, timeout_s: float | None = None) -> bool:
         """Nothing waits here."""
         return True
+
+    def wait_until(self, condition: Callable[[], bool], timeout_s: float | None = None) -> bool:
+        """Nothing waits here."""
+        return condition()
 
     def drain(self, timeout_s: float | None = None) -> bool:
         """Offers what is left once more."""

@@ -1,39 +1,32 @@
-"""What was logged in a run, read back as a backend is given it: from its journal, or from its JSON lines.
+"""What was logged in a run, from its journal or its JSON lines: as it lies there, or as a backend is given it.
 
 What cannot be read is left out, and told. A file of a medium counts only if it
 has the hash that was noted when it was written.
 """
 
 import hashlib
-import re
-from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
-from ml.core.errors import FormatError, LogValueError
-from ml.core.state import State, normalized
+from ml.core.errors import FormatError
+from ml.core.state import State
 from ml.io.attempt_files import read_config
-from ml.io.journal import Flaw, JournalReader, Record
+from ml.io.journal import JournalReader, Record
 from ml.io.regular import open_regular
 from ml.io.segments import whole_lines
-from ml.loggers.journal import media_path
-from ml.loggers.journal_records import Config, Medium, Values, decode, number
-from ml.loggers.json_log import entry_of
-from ml.loggers.kinds import HISTOGRAM, KINDS, SCALAR, STRING, Kind
-from ml.loggers.stored import StoredHistogram, StoredMedia
+from ml.loggers.journal_records import Config, Values, decode
+from ml.loggers.json_log import parsed
+from ml.loggers.kinds import STRING, Kind
+from ml.loggers.places import LOG
+from ml.loggers.stored import File, StoredHistogram, StoredMedia, StoredRow
+from ml.loggers.strict_json import parsing
 from ml.loggers.values import series_path
+from ml.media.histogram import Histogram
 
 MAX_FILE_BYTES = 2**27
-
-_MAX_LINE_BYTES = 2**29
-_SHA256 = re.compile("[0-9a-f]{64}")
-_FORM = re.compile("[a-z0-9]{1,10}")
-_BROKEN = (FormatError, LogValueError, OSError, ValueError, KeyError, TypeError, AttributeError)
-
-_SECTIONS = {kind.section: kind for kind in KINDS}
 
 Tell = Callable[[str], None]
 """Is told, in a sentence, what was left out."""
@@ -45,6 +38,29 @@ class Settings(NamedTuple):
     attempt: int
     time_s: float
     config: dict[str, Any]
+
+
+class Written(NamedTuple):
+    """Values of one state: a line of the log, or a record of the journal.
+
+    Attributes:
+        attempt: The attempt that logged them.
+        write: The same for all values of one write; no other write of the attempt has it.
+        state: The state that logged them. Read from JSON lines it has the fields that those have.
+        rows: The values, in their order.
+    """
+
+    attempt: int
+    write: int
+    state: State
+    rows: list[StoredRow]
+
+
+class Problem(NamedTuple):
+    """What is left out, in a sentence, and whether it is damaged: the last record may be being written."""
+
+    text: str
+    is_damage: bool
 
 
 class Entry(NamedTuple):
@@ -69,6 +85,11 @@ class Entry(NamedTuple):
     value: int | float | str | StoredMedia | StoredHistogram
 
 
+def written(source: Path) -> Iterator[Written | Settings | Problem]:
+    """Yields what lies in a log, or in the folder of a journal: where ``ml.loggers.places`` says that it is."""
+    return _written_lines(source) if source.name == LOG else _written_records(JournalReader(source))
+
+
 def journal_entries(directory: Path, tell: Tell) -> Iterator[Entry | Settings]:
     """Yields what a journal holds, in the order in which it was written; configurations come first in their attempt.
 
@@ -77,14 +98,13 @@ def journal_entries(directory: Path, tell: Tell) -> Iterator[Entry | Settings]:
         tell: Told what is damaged, missing or of no use.
     """
     journal = JournalReader(directory)
-    for found in journal.read():
-        if isinstance(found, Flaw):
-            tell(str(found))
-            continue
-        try:
+    for found in _written_records(journal):
+        if isinstance(found, Settings):
+            yield found
+        elif isinstance(found, Problem):
+            tell(found.text)
+        else:
             yield from _entries(found, directory, tell)
-        except _BROKEN as error:
-            tell(f"Record {found.sequence} of attempt {found.attempt} is left out: {error}")
     if journal.lost:
         tell(f"{journal.lost} records of {directory} are missing between others.")
 
@@ -97,62 +117,80 @@ def json_entries(log: Path, tell: Tell) -> Iterator[Entry | Settings]:
         tell: Told what is damaged, missing or of no use.
     """
     begun: set[int] = set()
+    for found in _written_lines(log):
+        if isinstance(found, Problem):
+            tell(found.text)
+            continue
+        if found.attempt not in begun:
+            begun.add(found.attempt)
+            yield from _kept_settings(log.parent.parent, found.attempt, found.state.time_s, tell)
+        yield from _entries(found, log.parent, tell)
+
+
+def text_of(value: object, folder: Path) -> str:
+    """Returns a text, which may be a file.
+
+    Args:
+        value: As a row has it.
+        folder: Of the log, or the journal.
+
+    Raises:
+        OSError, FormatError: The file is not there, or something else.
+    """
+    if not isinstance(value, File):
+        return str(value)
+    with parsing("no text", value.path):
+        return _content(value, folder).decode()
+
+
+def _written_records(journal: JournalReader) -> Iterator[Written | Settings | Problem]:
+    for found in journal.read():
+        if not isinstance(found, Record):
+            yield Problem(str(found), is_damage=not found.damage.is_tail)
+            continue
+        try:
+            entry = decode(found.payload)
+        except FormatError as error:
+            problem = f"Record {found.sequence} of attempt {found.attempt} is left out: {error.message}"
+            yield Problem(problem, is_damage=True)
+            continue
+        if isinstance(entry, Config):
+            yield Settings(found.attempt, *entry)
+        elif isinstance(entry, Values):
+            yield Written(found.attempt, *entry)
+
+
+def _written_lines(log: Path) -> Iterator[Written | Problem]:
     for count, line in enumerate(whole_lines(log), start=1):
         try:
-            if len(line) > _MAX_LINE_BYTES:
-                raise ValueError(f"it has {len(line)} bytes")
-            fields = entry_of(line)
-            state, attempt = _state(fields), fields["attempt"]
-            logged = [
-                (kind, path, value) for kind in _by_section(fields) for path, value in fields[kind.section].items()
-            ]
-        except (*_BROKEN, RecursionError) as error:
-            tell(f"Line {count} of {log} is left out: {error!r}")
-            continue
-        if attempt not in begun:
-            begun.add(attempt)
-            yield from _kept_settings(log.parent.parent, attempt, state.time_s, tell)
-        for kind, path, value in logged:
-            namespace, key = _names(path)
-            try:
-                for one in value if kind is STRING and isinstance(value, list) else [value]:
-                    made = _json_value(kind, one, log, path)
-                    yield Entry(attempt, count, state, kind, namespace, key, made)
-            except _BROKEN as error:
-                tell(f"'{path}' of line {count} of {log} is left out: {error}")
+            attempt, state, rows = parsed(line)
+        except FormatError as error:
+            yield Problem(f"Line {count} of {log} is left out: {error.message}", is_damage=True)
+        else:
+            yield Written(attempt, count, state, rows)
 
 
-def _entries(record: Record, directory: Path, tell: Tell) -> Iterator[Entry | Settings]:
-    entry = decode(record.payload)
-    if isinstance(entry, Config):
-        yield Settings(record.attempt, entry.time_s, entry.config)
-    elif isinstance(entry, Values):
-        for kind, namespace, key, value in entry.rows:
-            yield Entry(record.attempt, entry.write, entry.state, kind, namespace, key, value)
-    elif isinstance(entry, Medium):
-        kind, namespace, key = entry.kind, entry.namespace, entry.key
-        made = _journal_value(entry, directory)
-        yield Entry(record.attempt, entry.write, entry.state, kind, namespace, key, made)
+def _entries(found: Written, folder: Path, tell: Tell) -> Iterator[Entry]:
+    attempt, write, state, rows = found
+    for kind, namespace, key, value in rows:
+        try:
+            made = _made(kind, value, folder, series_path(namespace, key))
+        except (OSError, FormatError) as error:
+            tell(f"'{series_path(namespace, key)}' at step {state.num_steps} of attempt {attempt} is left out: {error}")
+        else:
+            yield Entry(attempt, write, state, kind, namespace, key, made)
 
 
-def _journal_value(entry: Medium, directory: Path) -> str | StoredMedia | StoredHistogram:
-    path, about, data = series_path(entry.namespace, entry.key), entry.about, entry.data
-    if entry.kind is HISTOGRAM:
-        return StoredHistogram(about["histogram"], path=path, origin=str(directory))
-    form = str(about["form"])
-    if data is None:
-        digest = str(about["sha256"])
-        if not (_SHA256.fullmatch(digest) and _FORM.fullmatch(form)):
-            raise ValueError(f"no name of a file: {digest!r:.80}, {form!r:.20}")
-        data = _checked_file(media_path(directory, digest, form), digest)
-    if entry.kind is STRING:
-        return data.decode()
-    return StoredMedia(entry.kind, form, data, about, path=path, origin=str(directory))
-
-
-def _by_section(fields: Mapping[str, Any]) -> list[Kind]:
-    """Returns the kinds of a line in its order."""
-    return [_SECTIONS[name] for name in fields if name in _SECTIONS]
+def _made(
+    kind: Kind, value: int | float | str | File | Histogram, folder: Path, path: str
+) -> int | float | str | StoredMedia | StoredHistogram:
+    if isinstance(value, Histogram):
+        return StoredHistogram(value, path=path, origin=str(folder))
+    if not isinstance(value, File):
+        return value
+    if kind is STRING:
+        return text_of(value, folder)
+    return StoredMedia(kind, value.form, _content(value, folder), value.about, path=path, origin=str(folder))
 
 
 def _kept_settings(run: Path, attempt: int, time_s: float, tell: Tell) -> Iterator[Settings]:
@@ -166,51 +204,19 @@ def _kept_settings(run: Path, attempt: int, time_s: float, tell: Tell) -> Iterat
             tell(f"The configuration of attempt {attempt} is left out: {error}")
 
 
-def _json_value(kind: Kind, value: Any, log: Path, path: str) -> int | float | str | StoredMedia | StoredHistogram:
-    if kind is SCALAR:
-        return number(value)
-    if kind is STRING:
-        if not isinstance(value, str):
-            raise TypeError(f"no text: {value!r:.60}")
-        return value
-    if kind is HISTOGRAM:
-        return StoredHistogram(value, path=path, origin=str(log))
-    file = PurePosixPath(value["path"])
-    if file.is_absolute() or ".." in file.parts:
-        raise ValueError(f"no path of a file of this run: {str(file)!r}")
-    data = _checked_file(log.parent / file, str(value["sha256"]))
-    return StoredMedia(kind, file.suffix[1:], data, value, path=path, origin=str(log))
-
-
-def _checked_file(path: Path, digest: str) -> bytes:
-    """Returns the content of a file, if it is what its digest says.
+def _content(file: File, folder: Path) -> bytes:
+    """Returns what a file holds, if it is what its digest says.
 
     Raises:
-        OSError, ValueError: It is not there, too large, or something else.
+        OSError, FormatError: It is not there, too large, or something else.
     """
-    with open_regular(path) as file:
-        data = file.read(MAX_FILE_BYTES + 1)
+    if file.data is not None:
+        return file.data
+    path = folder / file.path
+    with open_regular(path) as opened:
+        data = opened.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
-        raise ValueError(f"{path} has more than {MAX_FILE_BYTES} bytes")
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise ValueError(f"{path} is damaged: its content has another hash")
+        raise FormatError(f"it has more than {MAX_FILE_BYTES} bytes", path=path)
+    if hashlib.sha256(data).hexdigest() != file.digest:
+        raise FormatError("it is damaged: its content has another hash", path=path)
     return data
-
-
-def _state(fields: Mapping[str, Any]) -> State:
-    return normalized(
-        State(
-            fields["phase"],
-            num_epochs=fields["epoch"],
-            num_steps=fields["step"],
-            num_samples=fields["samples"],
-            elapsed_time_s=float(fields["elapsed_s"]),
-            time_s=datetime.fromisoformat(fields["time"]).timestamp(),
-        )
-    )
-
-
-def _names(path: str) -> tuple[str, str]:
-    """Returns namespace and key of ``<namespace>/<key>``: a namespace holds no slash."""
-    namespace, slash, key = path.partition("/")
-    return (namespace, key) if slash else ("", namespace)

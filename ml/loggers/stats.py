@@ -54,7 +54,7 @@ class Tally:
         self._dropped: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
         self._skipped: Counter[str] = Counter()
-        self._finished = False
+        self.is_finished = False
 
     def accept(self, count: int) -> None:
         """Takes ``count`` values on; each is resolved once by the methods below."""
@@ -71,19 +71,19 @@ class Tally:
     def write(self, count: int) -> None:
         """``count`` accepted values were committed."""
         with self._lock:
-            if not self._finished:
+            if not self.is_finished:
                 self._written += count
 
     def drop(self, reason: Dropped, count: int = 1) -> None:
         """``count`` accepted values were given up."""
         with self._lock:
-            if count and not self._finished:
+            if count and not self.is_finished:
                 self._dropped[reason] += count
 
     def fail(self, reason: Failed, count: int = 1) -> None:
         """``count`` accepted values could not be had or written."""
         with self._lock:
-            if count and not self._finished:
+            if count and not self.is_finished:
                 self._failed[reason] += count
 
     def skip(self, reason: Skipped, count: int = 1) -> None:
@@ -95,9 +95,9 @@ class Tally:
     def finish(self) -> int:
         """Gives up what is still pending, and returns how many: a late answer of the backend no longer counts."""
         with self._lock:
-            count = 0 if self._finished else self.stats().pending
+            count = 0 if self.is_finished else self.stats().pending
             self.drop("deadline", count)
-            self._finished = True
+            self.is_finished = True
             return count
 
     def stats(self) -> LoggerStats:
@@ -105,11 +105,13 @@ class Tally:
         with self._lock:
             accepted, limited, reduced = self.offered
             accepted += self._accepted
+            pending = accepted - self._written - self._dropped.total() - self._failed.total()
+            late = pending if self.is_finished else 0  # of a step that another thread was in when all was closed
             return LoggerStats(
                 accepted=accepted,
                 written=self._written,
-                pending=accepted - self._written - self._dropped.total() - self._failed.total(),
-                dropped=dict(self._dropped),
+                pending=pending - late,
+                dropped=dict(+(self._dropped + Counter(closed=late))),
                 failed=dict(self._failed),
                 skipped=dict(+(self._skipped + Counter(rate_limited=limited, reduced=reduced))),
             )

@@ -3,16 +3,16 @@
 On a terminal there are colours and, when ``total_steps`` is known, a progress bar
 with the time left; elsewhere lines are plain::
 
-    train  step 120  epoch 2  0:00:12  task/loss 0.2531  task/accuracy 0.9219
+    train  step 120  epoch 2  0:00:12  task/loss 0.2531  task/accuracy 0.9219 @100
 
-A long text is cut where it is printed, never in the file. The file is only
-appended to; a resumed run continues it.
+A value that was logged at another step than the line's says at which, as accuracy
+does here. A long text is cut where it is printed, never in the file. The file is
+only appended to; a resumed run continues it.
 """
 
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from ml.core.errors import ConfigError
 from ml.core.registry import register_logger
@@ -21,7 +21,7 @@ from ml.core.state import Phase, State
 from ml.io.durable import DurableFile
 from ml.io.segments import open_log
 from ml.loggers.base import BaseLogger, BaseLoggerConfig
-from ml.loggers.lines import Line, LineFormat
+from ml.loggers.lines import Line, LineFormat, Logged
 from ml.loggers.terminal import open_output
 from ml.loggers.values import series_path
 
@@ -41,14 +41,6 @@ class StdoutLoggerConfig(BaseLoggerConfig):
     precision: int = 4
     total_steps: int | None = None
     max_string_length: int = 500
-
-
-class _Row(NamedTuple):
-    """A value, and the state that logged it."""
-
-    state: State
-    tag: str
-    value: int | float | str
 
 
 @register_logger("stdout", StdoutLoggerConfig)
@@ -74,7 +66,7 @@ class StdoutLogger(BaseLogger[StdoutLoggerConfig]):
     def initialize(self, context: RunContext) -> None:
         self.attach(context)
         self._start_s = context.clock()
-        self._rows: list[_Row] = []
+        self._rows: list[tuple[State, Logged]] = []
         total_steps = self.config.total_steps
         self._format = LineFormat(precision=self.config.precision, step_width=len(str(total_steps or 0)))
         # One rank has the terminal: of several at once nobody could read a line, let alone a progress bar.
@@ -90,10 +82,10 @@ class StdoutLogger(BaseLogger[StdoutLoggerConfig]):
         return 1.0 if age_s < 60 else 10.0
 
     def log_scalar(self, key: str, value: Callable[[], int | float], state: State, namespace: str) -> None:
-        self._rows.append(_Row(state, series_path(namespace, key), value()))
+        self._rows.append((state, Logged(state.num_steps, series_path(namespace, key), value())))
 
     def log_string(self, key: str, value: Callable[[], str], state: State, namespace: str) -> None:
-        self._rows.append(_Row(state, series_path(namespace, key), value()))
+        self._rows.append((state, Logged(state.num_steps, series_path(namespace, key), value())))
 
     def write(self, state: State) -> None:
         rows, self._rows = self._rows, []
@@ -109,16 +101,12 @@ class StdoutLogger(BaseLogger[StdoutLoggerConfig]):
         self._output.end()
         self._file.close()
 
-    def _lines(self, rows: list[_Row], state: State) -> list[Line]:
+    def _lines(self, rows: list[tuple[State, Logged]], state: State) -> list[Line]:
         """Returns one line, and before it one for each other phase of which values were pending."""
-        phases: dict[Phase, list[_Row]] = {}
-        for row in rows:
-            phases.setdefault(row.state.phase, []).append(row)
-        current = phases.pop(state.phase, None)
-        lines = [self._line(rows, rows[-1].state) for rows in phases.values()]
-        return lines if current is None else [*lines, self._line(current, state)]
-
-    def _line(self, rows: list[_Row], state: State) -> Line:
-        numbers = {row.tag: row.value for row in rows if not isinstance(row.value, str)}
-        strings = [(row.tag, row.value) for row in rows if isinstance(row.value, str)]
-        return self._format.line(state, numbers, strings)
+        latest: dict[Phase, State] = {}
+        values: dict[Phase, list[Logged]] = {}
+        for of_row, logged in rows:
+            latest[of_row.phase] = of_row
+            values.setdefault(of_row.phase, []).append(logged)
+        lines = [self._format.line(latest[phase], values[phase]) for phase in values if phase != state.phase]
+        return [*lines, self._format.line(state, values[state.phase])] if state.phase in values else lines

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ml.loggers.across import Across
     from ml.loggers.multi import MultiLogger
 
+_MAX_COMPONENTS = 1000
+
 
 class Steps:
     """The steps of a run and their passes, one after the other. One thread at a time, which its group sees to.
@@ -53,6 +55,9 @@ class Steps:
         components = list(components)
         for component in components:
             self._components[component] = None
+        if len(self._components) > _MAX_COMPONENTS:  # made anew for each step, they would be kept for ever
+            newest = list(self._components)[-_MAX_COMPONENTS // 2 :]
+            self._components = {**{held: None for held in self._components if len(held)}, **dict.fromkeys(newest)}
         if not self._deliveries and self._across is None:
             self.refuse(components)
             return
@@ -96,11 +101,7 @@ class Steps:
     def end_pass(self) -> None:
         """Ends the running validation or test pass: its means, and what is pending of it, are written."""
         if self._in_pass and self._state is not None:
-            self._in_pass = False
-            self._offers.unsettle()
-            with self._snapshots:
-                for delivery in self._deliveries:
-                    delivery.end_pass(self._state, self._snapshots)
+            self._deliver_pass(self._state)
             if self._across is not None:
                 self._across.end_pass(self._state)
 
@@ -109,9 +110,9 @@ class Steps:
         if self._in_pass and self._state is not None:
             for delivery in self._deliveries:
                 delivery.discard_reductions(self._state.phase)
+            self._deliver_pass(self._state)
             if self._across is not None:
-                self._across.discard_pass(self._state.phase)
-            self.end_pass()
+                self._across.discard_pass(self._state)
 
     def send_pending(self) -> None:
         """Sends what is pending, of windows that are open; moves no clock."""
@@ -148,6 +149,13 @@ class Steps:
     def count(self) -> None:
         """Counts at the backends what no window needed since this was last called."""
         self._offers.tell_limited()
+
+    def _deliver_pass(self, state: State) -> None:
+        self._in_pass = False
+        self._offers.unsettle()
+        with self._snapshots:
+            for delivery in self._deliveries:
+                delivery.end_pass(state, self._snapshots)
 
     def _take_in(self, *, are_last: bool = False) -> None:
         """Gives the backends the values over all ranks that came in."""

@@ -1,19 +1,69 @@
-"""Media that were written by a backend, and are given to another one."""
+"""Values as files have them, and media that were written by a backend and are given to another one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from ml.core.errors import FormatError, LogValueError
-from ml.loggers.journal_records import number
 from ml.loggers.kinds import AUDIO, HISTOGRAM, IMAGE, POINT_CLOUD, VIDEO, Common, Kind
+from ml.loggers.strict_json import Json, number, parsing, real, strict
 from ml.loggers.values import Lazy
+from ml.media.histogram import Histogram
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_BINS = 2**16
+
+
+class File(NamedTuple):
+    """The file of a medium, or of a text too long for a record.
+
+    Attributes:
+        form: What it is: ``"png"``.
+        path: Where it is, relative to the folder of the log or the journal; empty if it is in its record.
+        digest: Its SHA-256, as hexadecimal digits; empty if it is in its record.
+        data: What it holds, if it is in its record.
+        about: What was noted beside it: ``shape``, and ``sample_rate`` or ``fps``.
+    """
+
+    form: str
+    path: str
+    digest: str
+    data: bytes | None
+    about: Mapping[str, Any]
+
+
+StoredRow = tuple[Kind, str, str, int | float | str | File | Histogram]
+"""``(kind, namespace, key, value)``: a value as a line of the log or a record of the journal has it."""
+
+
+def histogram_fields(histogram: Histogram) -> dict[str, Json]:
+    """Returns a histogram as strict JSON has it."""
+    return {
+        name: field.tolist() if isinstance(field, np.ndarray) else strict(field)
+        for name, field in histogram._asdict().items()
+    }
+
+
+def histogram_of(fields: Mapping[str, Any]) -> Histogram:
+    """Returns the histogram that ``histogram_fields`` made ``fields`` of; to be called inside of ``parsing``."""
+    size = len(fields["counts"])
+    if not 0 < size <= MAX_BINS or len(fields["edges"]) != size + 1:
+        raise ValueError(f"a histogram has 1 to {MAX_BINS} bins, and one edge more; got {size}")
+    return Histogram(
+        counts=np.array(fields["counts"], np.int64),
+        edges=np.array(fields["edges"], np.float64),
+        count=int(fields["count"]),
+        min=real(number(fields["min"])),
+        max=real(number(fields["max"])),
+        mean=real(number(fields["mean"])),
+        std=real(number(fields["std"])),
+        nan=int(fields["nan"]),
+        pos_inf=int(fields["pos_inf"]),
+        neg_inf=int(fields["neg_inf"]),
+    )
 
 
 class StoredMedia(Lazy):
@@ -52,9 +102,11 @@ class StoredMedia(Lazy):
                 raise self._error
             if self._common is None:
                 try:
-                    self._common = _DECODERS[self.kind](self._data, self._about)
-                except (FormatError, ValueError, KeyError, TypeError) as error:
-                    self._error = LogValueError(f"its file cannot be read ({error})").located(self.path, self.origin)
+                    with parsing("no file of its kind"):
+                        self._common = _DECODERS[self.kind](self._data, self._about)
+                except FormatError as error:
+                    problem = f"its file cannot be read ({error.message})"
+                    self._error = LogValueError(problem).located(self.path, self.origin)
                     raise self._error from error
             return self._common
 
@@ -63,19 +115,16 @@ class StoredHistogram(Lazy):
     """A histogram of which only the bins are there.
 
     Args:
-        fields: The fields of a ``Histogram``, as JSON has them.
+        histogram: The bins.
         path: ``<namespace>/<key>``, for messages.
         origin: Where it was read, for messages.
-
-    Raises:
-        ValueError, KeyError, TypeError: They are none.
     """
 
     __slots__ = ()
 
-    def __init__(self, fields: Mapping[str, Any], *, path: str, origin: str) -> None:
+    def __init__(self, histogram: Histogram, *, path: str, origin: str) -> None:
         super().__init__(HISTOGRAM, None, None, path=path, origin=origin, size_bytes=16 * MAX_BINS)
-        self._common = _histogram(fields)
+        self._common = Common(np.empty(0), histogram=histogram)
 
     def __call__(self) -> "Tensor | tuple[Tensor, int]":
         self._refuse()
@@ -111,27 +160,6 @@ def _points(data: bytes, about: Mapping[str, Any]) -> Common:
 
     points, colors = decode_ply(data, _shape(about))
     return Common(points, colors=colors)
-
-
-def _histogram(fields: Mapping[str, Any]) -> Common:
-    from ml.media.histogram import Histogram
-
-    size = len(fields["counts"])
-    if not 0 < size <= MAX_BINS or len(fields["edges"]) != size + 1:
-        raise ValueError(f"a histogram has 1 to {MAX_BINS} bins, and one edge more; got {size}")
-    made = Histogram(
-        counts=np.array(fields["counts"], np.int64),
-        edges=np.array(fields["edges"], np.float64),
-        count=int(fields["count"]),
-        min=float(number(fields["min"])),
-        max=float(number(fields["max"])),
-        mean=float(number(fields["mean"])),
-        std=float(number(fields["std"])),
-        nan=int(fields["nan"]),
-        pos_inf=int(fields["pos_inf"]),
-        neg_inf=int(fields["neg_inf"]),
-    )
-    return Common(np.empty(0), histogram=made)
 
 
 def _shape(about: Mapping[str, Any]) -> Sequence[int]:

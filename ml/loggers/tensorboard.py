@@ -295,10 +295,10 @@ class TensorBoardLogger(BaseLogger[TensorBoardLoggerConfig]):
     def _new_file(self, directory: Path, first_step: int) -> EventFile:
         from ml.loggers import tensorboard_events as events
 
-        def opening(step: int) -> bytes:
+        def first_records(step: int) -> bytes:
             return b"".join(record(event) for event in events.opening(self.context.wall_clock(), step))
 
-        return self._files.add(EventFile(directory, self.context, opening, first_step))
+        return self._files.add(EventFile(directory, self.context, first_records, first_step))
 
     def _write_configuration(self) -> None:
         if self._configuration:

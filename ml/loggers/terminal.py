@@ -198,7 +198,7 @@ def _rows(line: Line, width: int) -> "list[Text]":
     )
     rows = [row]
     for cell in line.cells:
-        value = Text.assemble((f"  {cell.tag} ", "dim"), (cell.text, _CELL_STYLES[cell.kind]))
+        value = Text.assemble((f"  {cell.tag} ", "dim"), (cell.text, _CELL_STYLES[cell.kind]), (cell.mark, "dim"))
         if row.cell_len + value.cell_len > width:
             row = Text(" " * (_INDENT - 2))
             rows.append(row)

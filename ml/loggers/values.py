@@ -1,16 +1,18 @@
 """Values on their way: scalars and strings as plain tuples, media as ``Lazy``, steps as ``Batch``.
 
 No object is made per scalar before a backend's own thread hands it over: a row
-is the tuple ``(namespace, key, value)``. Media are few and large; each is one
+is the tuple ``(kind, namespace, key, value)``. Media are few and large; each is one
 ``Lazy``, shared by every backend that gets it.
 """
 
+from collections import deque
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from ml.core.errors import LogValueError
 from ml.core.state import State
 from ml.io.worker import Lock
-from ml.loggers import snapshot
+from ml.loggers import tensors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,7 +83,7 @@ class Lazy:
             LogValueError: It has none.
         """
         common = self._munged()
-        tensor = snapshot.tensor(common.array, scale=common.scale)
+        tensor = tensors.tensor(common.array, scale=common.scale)
         return (tensor, common.sample_rate) if common.sample_rate is not None else tensor
 
     def array(self) -> "np.ndarray":
@@ -138,6 +140,15 @@ class Lazy:
         """Samples per second of a clip; ``None`` for other kinds."""
         return self._munged().sample_rate
 
+    def rates(self) -> dict[str, int | float]:
+        """Returns what of ``sample_rate`` and ``fps`` the value has, by these names."""
+        found: dict[str, int | float] = {}
+        if self.sample_rate is not None:
+            found["sample_rate"] = self.sample_rate
+        if self.fps:
+            found["fps"] = self.fps
+        return found
+
     @property
     def colors(self) -> "np.ndarray | None":
         """Colours of a point cloud, uint8 (B, N, 3), or ``None``."""
@@ -150,7 +161,7 @@ class Lazy:
             if self._common is None:
                 assert self.kind.munge is not None, "a media kind has a common format"
                 try:
-                    self._common = self.kind.munge(snapshot.arrived(self._raw), self._options)
+                    self._common = self.kind.munge(tensors.arrived(self._raw), self._options)
                 except Exception as error:
                     known = (
                         error if isinstance(error, LogValueError) else LogValueError(f"it cannot be shown: {error!r}")
@@ -186,40 +197,47 @@ class Pending:
     """What waits for the next write of one backend, oldest first: media apart, as they go first."""
 
     def __init__(self) -> None:
-        self._batches: list[Batch] = []
+        self._media: deque[tuple[int, Batch]] = deque()
+        self._others: deque[tuple[int, Batch]] = deque()
+        self._count = 0  # a batch's number says what is older
         self.size_bytes = 0
 
     @property
     def has_media(self) -> bool:
         """Whether media wait."""
-        return any(batch.is_media for batch in self._batches)
+        return bool(self._media)
 
     def add(self, state: State, plain: list[Row], media: list[Row], *, text_bytes: int = 0) -> None:
         """Takes rows of a state; ``text_bytes`` is what the texts among them take."""
         for row in media:
             assert isinstance(row[3], Lazy)
-            self._append(Batch(state, [row], row[3].size_bytes))
+            self._append(self._media, Batch(state, [row], row[3].size_bytes))
         if plain:
-            self._append(Batch(state, plain, PLAIN_BYTES * len(plain) + text_bytes))
+            self._append(self._others, Batch(state, plain, PLAIN_BYTES * len(plain) + text_bytes))
 
     def take(self) -> list[Batch]:
         """Returns everything, and forgets it."""
-        batches, self._batches = self._batches, []
+        numbered = sorted((*self._media, *self._others), key=itemgetter(0)) if self._media else self._others
+        batches = [batch for _, batch in numbered]
+        self._media.clear()
+        self._others.clear()
         self.size_bytes = 0
         return batches
 
     def shrink(self, max_bytes: int, *, only_media: bool) -> list[Batch]:
-        """Drops the oldest batches, or the oldest of media, until at most ``max_bytes`` are left; returns them."""
-        dropped, kept = [], []
-        for batch in self._batches:
-            if self.size_bytes > max_bytes and (batch.is_media or not only_media):
+        """Drops the oldest media, then the oldest others unless ``only_media``; returns them.
+
+        It stops when at most ``max_bytes`` are left.
+        """
+        dropped = []
+        for queue in (self._media,) if only_media else (self._media, self._others):
+            while self.size_bytes > max_bytes and queue:
+                _, batch = queue.popleft()
                 self.size_bytes -= batch.size_bytes
                 dropped.append(batch)
-            else:
-                kept.append(batch)
-        self._batches = kept
         return dropped
 
-    def _append(self, batch: Batch) -> None:
-        self._batches.append(batch)
+    def _append(self, queue: deque[tuple[int, Batch]], batch: Batch) -> None:
+        self._count += 1
+        queue.append((self._count, batch))
         self.size_bytes += batch.size_bytes

@@ -1,9 +1,8 @@
 """Finds the run that ``trainer.resume=auto`` continues."""
 
-import os
-import platform
 from pathlib import Path
 
+from ml.io.liveness import is_alive
 from ml.io.runrecord import Record, attempts_of, read_record
 
 
@@ -21,16 +20,4 @@ def newest_unfinished(root: Path) -> Path | None:
 def _is_unfinished(record: Record) -> bool:
     if "start" not in record or record.get("status") == "finished":
         return False
-    pid = record.get("pid")
-    is_here = record.get("status") == "running" and record.get("host") == platform.node()
-    return not (is_here and isinstance(pid, int) and _is_alive(pid))
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return record.get("status") != "running" or not is_alive(record)

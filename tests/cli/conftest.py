@@ -69,9 +69,14 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
     """Makes a run with every step written: scalars, a text, a picture and a histogram, and two validation passes."""
 
     def make(
-        name: str = "run", *, steps: int = 20, loggers: tuple[str, ...] = ("json",), config: object = None
+        name: str = "run",
+        *,
+        steps: int = 20,
+        loggers: tuple[str | dict[str, object], ...] = ("json",),
+        config: object = None,
     ) -> Path:
-        backends = [{"name": logger, "write_every_n_seconds": 0} for logger in loggers]
+        settings = [{"name": logger} if isinstance(logger, str) else logger for logger in loggers]
+        backends = [{"write_every_n_seconds": 0, **setting} for setting in settings]
         with start_run(tmp_path / name, config=config, loggers=backends, on_error="raise") as run:
             for step in range(1, steps + 1):
                 run.log({"task/loss": 1 / step, "task/rate": float("nan") if step == 2 else 0.5})

@@ -93,8 +93,15 @@ def test_a_missing_pyarrow_names_the_extra(mlog, make_run, monkeypatch):
     assert not os.path.exists("scalars.parquet")
 
 
-def test_of_a_journal_alone_the_way_to_a_table_is_named(mlog, make_run):
-    said = mlog("export", make_run(loggers=("journal",)), "--to", "csv")
+def test_a_run_that_has_a_journal_alone_is_exported_from_it_whatever_its_id(mlog, make_run):
+    tables = []
+    for name, logger in (("a", "json"), ("b", "journal"), ("c", {"name": "journal", "id": "book"})):
+        path = make_run(name, loggers=(logger,))
+        table = pd.read_csv(io.StringIO(mlog("export", path, "--to", "csv").out))
+        tables.append(table.drop(columns="time"))
+        pd.testing.assert_frame_equal(tables[-1], open_run(path).scalars().drop(columns="time"), check_dtype=False)
+        assert open_run(path).strings().value.tolist() == ["started"]
 
-    assert said.status == 2
-    assert "mlog replay" in said.err
+    assert len(tables[0]) == 42
+    pd.testing.assert_frame_equal(tables[1], tables[0])
+    pd.testing.assert_frame_equal(tables[2], tables[0])

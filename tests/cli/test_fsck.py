@@ -7,6 +7,7 @@ import sys
 
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 
+from ml.io.journal import JournalWriter
 from ml.reading import open_run
 
 EVERYTHING = ("json", "tensorboard", "journal")
@@ -133,6 +134,35 @@ def test_torn_tail_of_a_live_run_is_no_damage_of_a_dead_one_it_is(mlog, make_run
     assert (said.status, checked(said)["clean_shutdown"]) == (1, {"1": False})
     assert checked(said)["media"]["json"]["unnamed"] == ["media/on-its-way.png"]
     assert [file["torn_bytes"] > 0 for file in checked(said)["files"]].count(True) == 3
+
+
+def test_of_a_run_whose_record_cannot_be_read_it_is_not_known_whether_it_goes_on(mlog, make_run):
+    run = make_run()
+    log = run / "json/log.jsonl"
+    spoil(log, b'"step": 5,')
+    log.write_bytes(log.read_bytes()[:-5])
+    (run / "attempts/1/run.json").write_text("{")
+
+    said = mlog("fsck", run, "--repair", "--json")
+
+    assert amounts(checked(said), "log.jsonl")[1:3] == (0, 1), "its tail may be growing"
+    assert checked(said)["repaired"] == []
+    assert "may be running, so nothing of it is repaired" in said.err
+
+
+def test_what_somebody_made_up_is_no_traceback(mlog, make_run, tmp_path):
+    run = make_run(loggers=("json", "journal"))
+    writer = JournalWriter(run / "journal", 2)
+    writer.append([b'{"is": "image", "write": 1e999, "sha256": "0"}'])
+    writer.close()
+    with (run / "json/log.jsonl").open("a") as log:
+        log.write('{"attempt": 1e999}\n{"histograms": {"a": {"counts": [1e999]}}}\n')
+
+    assert amounts(checked(mlog("fsck", run, "--json")), "log.jsonl")[2] == 1
+    for source in ("json", "journal"):
+        said = mlog("replay", run, "--from", source, "--to", "json", tmp_path / source)
+        assert (said.status, said.err) == (1, "")
+        assert "is left out" in said.out
 
 
 def test_a_run_that_is_being_written_is_clean_at_every_moment(mlog, tmp_path):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import termios
 from fcntl import ioctl
+from importlib import metadata
 
 import pytest
 
@@ -50,6 +51,7 @@ def test_the_module_is_the_same_command(command, make_run, tmp_path):
         (("rnus", "."), "invalid choice: 'rnus'"),
         (("runs",), "required: DIR"),
         (("runs", "absent"), "There is no run below absent"),
+        (("runs", __file__), "it is no directory"),
         (("show", "ab\x1b[31msent"), r"There is no run at ab\x1b[31msent"),
         (("fsck", "absent"), "There is no run at absent"),
         (("export", "absent", "--to", "parquet"), "name a file, -o"),
@@ -69,7 +71,7 @@ def test_a_wrong_command_line_is_one_line_from_the_command_too(command):
     assert command("runs", "absent") == (
         2,
         "",
-        "mlog: There is no run below absent: no directory has attempts/ or json/log.jsonl.\n",
+        "mlog: There is no run below absent: it is no directory.\n",
     )
 
 
@@ -83,6 +85,20 @@ def test_a_reader_that_has_enough_ends_the_command_in_silence(mlog, make_run, tm
 
     assert ran.stdout == f"phase,step,epoch,key,value,time,attempt\n{128 + signal.SIGPIPE}\n"
     assert ran.stderr == ""
+
+
+def test_what_is_left_in_a_buffer_that_nobody_reads_ends_the_command_in_silence(make_run, tmp_path):
+    make_run()
+    nobody, ours = os.pipe()
+    os.close(nobody)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+    ran = subprocess.run(
+        [sys.executable, "-m", "ml", "runs", tmp_path], stdout=ours, stderr=subprocess.PIPE, env=buffered, check=False
+    )
+    os.close(ours)
+
+    assert (ran.returncode, ran.stderr) == (128 + signal.SIGPIPE, b"")
 
 
 def in_terminal(command, columns, **environment):
@@ -148,3 +164,35 @@ def test_what_a_run_holds_cannot_move_the_cursor(make_run, mlog, tmp_path):
         said = mlog(*arguments)
         assert not set(said.out + said.err) & set("\x1b\x07\r\u202e"), arguments
     assert r"\x1b[31mred\r" in mlog("show", path).out
+
+
+def test_a_table_for_programs_is_faithful_unless_a_terminal_shows_it(make_run):
+    path = make_run(steps=1)
+    log = path / "json/log.jsonl"
+    log.write_text(log.read_text().replace("task/loss", r"task/\u001b]0;owned\u0007\nloss"))
+    command = [sys.executable, "-m", "ml", "export", str(path), "--to", "csv"]
+
+    shown = in_terminal(command, 80)
+    piped = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert r"task/\x1b]0;owned\x07\nloss" in shown
+    assert not set(shown) & set("\x1b\x07")
+    assert "task/\x1b]0;owned\x07\nloss" in piped
+
+
+def test_long_names_of_runs_leave_room_for_what_they_came_to(make_run, tmp_path):
+    for name in ("one", "two"):
+        make_run(f"{'a-name-that-says-it-all-' * 4}{name}")
+    command = [sys.executable, "-m", "ml", "runs", str(tmp_path)]
+
+    lines = in_terminal(command, 80, NO_COLOR="1").splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0][-3:] for line in lines[2:4]] == ["one", "two"]
+    assert "valid" in lines[0]
+    piped = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert f"{'a-name-that-says-it-all-' * 4}one" in piped
+
+
+def test_the_version_is_that_of_the_installed_package(mlog):
+    assert mlog("--version") == (0, f"mlog {metadata.version('ml-logbook')}\n", "")

@@ -34,6 +34,14 @@ def test_a_backend_that_nobody_knows_is_one_line(mlog, make_run, tmp_path):
     assert not (tmp_path / "again").exists()
 
 
+def test_a_backend_that_keeps_nothing_is_refused(mlog, make_run, tmp_path):
+    said = mlog("replay", make_run(), "--to", "memory", "again")
+
+    assert (said.status, said.out) == (2, "")
+    assert "keeps nothing" in said.err
+    assert not (tmp_path / "again").exists()
+
+
 def test_a_directory_that_holds_something_else_is_refused(mlog, make_run):
     path, other = make_run(), make_run("other")
 

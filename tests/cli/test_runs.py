@@ -8,7 +8,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ml.cli.names import told_apart
 from ml.session import start_run
 
 
@@ -87,6 +90,54 @@ def test_keys_are_chosen_by_a_glob(mlog, make_run):
 
     assert run["last"] == {"train": {"task/rate": 0.5}}
     assert "task/loss" not in mlog("runs", ".", "--keys", "*/ra*").out
+
+
+def test_a_setting_that_a_run_does_not_have_is_not_there(mlog, make_run):
+    make_run("a", config={"lr": 0.1})
+    make_run("b", config={"seed": None, "lr": 0.1})
+    make_run("c", config={"lr": 0.1, "width": 8})
+
+    a, b, c = as_json(mlog("runs", ".", "--json"))
+
+    assert (a["settings"], b["settings"], c["settings"]) == ({}, {"seed": None}, {"width": 8})
+    rows = [line.split()[-2:] for line in mlog("runs", ".").out.splitlines()[2:]]
+    assert rows == [["-", "-"], ["None", "-"], ["-", "8"]]
+    assert "width" in mlog("runs", ".", "--sort", "wdth").err
+
+
+@pytest.mark.parametrize(
+    ("names", "width", "shown"),
+    [
+        (["short", "shorter"], 7, ["short", "shorter"]),
+        (["a-long-name-of-a-run"], 9, ["a-lo…-run"]),
+        (["a-long-name-of-run-1", "a-long-name-of-run-2", "b"], 9, ["a-lo…un-1", "a-lo…un-2", "b"]),
+        (
+            ["long-name/lr=0.1,adam,seed=1", "long-name/lr=0.3,adam,seed=2"],
+            18,
+            ["l…lr=0.1,a…seed=1", "l…lr=0.3,a…seed=2"],
+        ),
+        (["a-name-b1c-of-the-run", "a-name-b2c-of-the-run", "b"], 9, ["a…b1c-o…", "a…b2c-o…", "b"]),
+        (["x" * 9 + "1" + "y" * 9, "x" * 9 + "2" + "y" * 9], 9, ["x" * 9 + "1" + "y" * 9, "x" * 9 + "2" + "y" * 9]),
+        (["a" * 20, "b" + "a" * 19], 4, ["aa…a", "ba…a"]),
+        (["same" * 5, "same" * 5], 9, ["same…same", "same…same"]),
+        (["", "x" * 9], 3, ["", "x…x"]),
+    ],
+)
+def test_long_names_of_runs_keep_what_tells_them_apart(names, width, shown):
+    assert told_apart(names, width, "…") == shown
+
+
+@given(st.sets(st.text("ab-", max_size=12)), st.integers(5, 12), st.sampled_from(["…", "..."]))
+def test_no_two_names_of_runs_become_the_same(names, width, mark):
+    in_order = sorted(names)
+
+    shown = told_apart(in_order, width, mark)
+
+    assert len(set(shown)) == len(names)
+    assert all(short == name or mark in short for short, name in zip(shown, in_order, strict=True))
+    assert [short for short, name in zip(shown, in_order, strict=True) if len(name) <= width] == [
+        name for name in in_order if len(name) <= width
+    ]
 
 
 @pytest.mark.parametrize(

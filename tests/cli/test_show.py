@@ -56,6 +56,16 @@ def test_settings_that_cannot_be_read_cost_only_themselves(mlog, make_run):
     assert said.err.startswith("mlog: The settings cannot be read: ")
 
 
+def test_a_message_of_several_lines_is_one(mlog, make_run):
+    path = make_run(config={"seed": 1})
+    (path / "attempts/1/config.yaml").write_text("seed: [")
+
+    said = mlog("show", path).err
+
+    assert said.count("\n") == 1
+    assert r"\n" not in said
+
+
 def test_a_record_that_somebody_made_up_is_strict_json_all_the_same(mlog, make_run):
     record = make_run() / "attempts/1/run.json"
     made_up = '{"elapsed_time_s": 1e999, "a": NaN, "b": ' + "[" * 900 + "]" * 900 + "}"
@@ -66,6 +76,45 @@ def test_a_record_that_somebody_made_up_is_strict_json_all_the_same(mlog, make_r
     (attempt,) = json.loads(said.out, parse_constant=pytest.fail)["attempts"]
     assert attempt == {"elapsed_time_s": "Infinity", "a": "NaN", "status": "unknown", "commit": "-"}
     assert mlog("runs", ".", "--json").status == 0
+
+
+@pytest.mark.parametrize("word", [("show", "run"), ("runs", "."), ("export", "run", "--to", "json")])
+def test_a_glob_that_matches_no_key_names_those_that_there_are(mlog, make_run, word):
+    make_run()
+
+    said = mlog(*word, "--keys", "zzz")
+
+    assert (said.status, said.out) == (2, "")
+    assert said.err.startswith("mlog: No key matches 'zzz'. There are: task/loss, task/rate")
+    assert said.err.count("\n") == 1
+
+
+def test_a_run_that_logged_nothing_yet_refuses_no_glob(mlog, make_run):
+    make_run(steps=0)
+
+    for word in (("show", "run"), ("runs", "."), ("export", "run", "--to", "csv")):
+        assert mlog(*word, "--keys", "zzz").status == 0
+
+
+def test_a_run_without_a_log_that_mlog_reads_has_no_number_of_steps_and_says_why(mlog, make_run):
+    make_run(loggers=("tensorboard",))
+
+    said = mlog("show", "run")
+
+    assert said.status == 0
+    assert said.out.splitlines()[1].endswith("  - steps")
+    assert "no JSON lines and no journal" in said.out
+    assert json.loads(mlog("show", "run", "--json").out)["steps"] is None
+    assert mlog("runs", ".").out.splitlines()[1].split()[-1] == "-"
+
+
+def test_a_directory_of_runs_is_no_run_and_the_command_that_lists_them_is_named(mlog, make_run):
+    make_run("runs/one")
+
+    said = mlog("show", "runs")
+
+    assert said.status == 2
+    assert "mlog runs" in said.err
 
 
 # curves and numbers
@@ -85,14 +134,29 @@ def test_a_record_that_somebody_made_up_is_strict_json_all_the_same(mlog, make_r
     ],
 )
 def test_a_curve_goes_from_the_least_to_the_greatest_value(values, width, curve):
-    assert sparkline(values, width) == curve
+    assert sparkline(range(0, 10 * len(values), 10), values, width) == curve
 
 
-@given(st.lists(st.floats()), st.integers(1, 50))
-def test_every_curve_fits_its_width(values, width):
-    curve = sparkline(values, width, has_unicode=False)
+@pytest.mark.parametrize(
+    ("steps", "values", "width", "curve"),
+    [
+        ([*range(1, 1001), *range(2000, 10_001, 1000)], [8] * 1000 + [7, 6, 5, 4, 3, 2, 1, 0, 0], 10, "██▇▆▅▄▃▂▁▁"),
+        ([1, 2, 3, 4, 100], [0, 0, 0, 0, 1], 5, "▁▁▁▁█"),  # nothing was logged between: it stays where it was
+        ([1, 2, 3, 100], [math.nan, 0, 0, 1], 2, "▁█"),
+        ([9, 1, 5], [9, 1, 5], 3, "▁▅█"),  # a log that went back
+        ([7, 7], [1, 3], 5, "▅▅"),
+        ([-(2**63) + 1, 0, 2**63 - 1], [0, 1, 2], 3, "▁▅█"),
+    ],
+)
+def test_a_curve_is_drawn_over_steps_not_over_points(steps, values, width, curve):
+    assert sparkline(steps, values, width) == curve
 
-    assert len(curve) == min(width, len(values))
+
+@given(st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), st.floats())), st.integers(1, 50))
+def test_every_curve_fits_its_width(points, width):
+    curve = sparkline([step for step, _ in points], [value for _, value in points], width, has_unicode=False)
+
+    assert len(curve) == min(width, len(points))
     assert curve.isascii()
 
 

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml.io.frames import FRAME_BYTES, HEAD_BYTES, Damage, Frame, FrameReader, Head, encode_frame, encode_head
+from ml.io.damage import Damage
+from ml.io.frame_reader import FrameReader
+from ml.io.frames import FRAME_BYTES, HEAD_BYTES, Frame, Head, encode_frame, encode_head
 from ml.io.journal import JournalReader, JournalWriter, Record
 
 PAGE_BYTES = 4096

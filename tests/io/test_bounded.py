@@ -62,6 +62,31 @@ def test_a_run_that_is_not_complete_is_not_taken_along() -> None:
     assert queue.take(10**6) == ["b", "c"]
 
 
+def test_a_run_with_something_droppable_in_its_midst_is_taken_alone() -> None:
+    queue = queue_of(firm("a"), [("b", 10, False), ("x", 10, True), ("c", 10, False)], firm("d"))
+
+    assert taken(queue, 10**6) == [["a"], ["b", "x", "c"], ["d"]]
+
+
+def test_what_was_put_back_comes_again_as_it_was() -> None:
+    queue = queue_of(firm("a"), firm("b"))
+    assert queue.take(10**6) == ["a", "b"]
+    queue.put_back()
+    queue.add("c", 10, droppable=False, ends=True)
+
+    assert taken(queue, 10**6) == [["a", "b"], ["c"]]
+
+
+def test_what_is_taken_for_ever_costs_nothing_for_what_is_dropped_behind_it() -> None:
+    queue: BoundedQueue[int] = BoundedQueue(100)
+    for number in range(1000):
+        queue.add(number, 10, droppable=False, ends=True)
+        if number == 0:
+            assert queue.take() == [0]
+
+    assert len(queue._entries) + len(queue._others) < 200
+
+
 def test_runs_that_are_put_back_are_as_many_as_before_and_may_be_dropped_one_by_one() -> None:
     queue = queue_of(firm("a"), firm("b"), firm("c"))
     assert queue.take(10**6) == ["a", "b", "c"]

@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 from contextlib import suppress
-from itertools import count
+from itertools import count, product
 
 import pytest
 
@@ -104,6 +104,49 @@ def test_whatever_call_fails_everything_is_there_once_and_in_order(tmp_path, len
     assert first > 25
 
 
+@pytest.mark.parametrize("error", [errno.EIO, errno.EROFS])
+def test_whatever_three_calls_fail_the_file_goes_on(tmp_path, error):
+    """A sync, the sync of the next file, and its removal: these are three, and other calls succeed between them."""
+    gaps = list(product(range(1, 5), repeat=2))
+    for first in count(1):
+        failures = 0
+        for gap, other_gap in gaps:
+            path = tmp_path / f"{first}-{gap}-{other_gap}" / "log.jsonl"
+            file = DurableFile(open_log(path))
+            failing = {first, first + gap, first + gap + other_gap}
+            with FaultyDisk(failing, error, calls=("write", "sync", "unlink")) as disk:
+                for number, record in enumerate(RECORDS[:3], start=1):
+                    for _ in range(4):
+                        with suppress(WriteError):
+                            file.append(record)
+                            break
+                    with suppress(WriteError):
+                        file.sync()
+                        assert read(path) == RECORDS[:number]
+            file.close()
+            assert read(path) == RECORDS[:3], failing
+            failures += disk.failures
+        if not failures:
+            break
+    assert first > 5
+
+
+def test_a_new_file_that_failed_and_was_removed_by_somebody_is_forgotten(path, file, tmp_path):
+    class Removed(FaultyDisk):
+        def sync(self, descriptor):
+            if len(self.calls_made) == 1:
+                shutil.rmtree(path.parent)
+            super().sync(descriptor)
+
+    file.append(RECORDS[0])
+    with Removed({1, 2}, errno.EIO, calls=("sync",)), pytest.raises(WriteError, match="Input/output error"):
+        file.sync()
+    file.append(RECORDS[1])
+    file.sync()
+    assert read(path) == RECORDS[:2]
+    assert os.listdir(path.parent) == ["log.jsonl"], "as if it had never been"
+
+
 def test_memory_is_bounded_by_syncing(path):
     file = DurableFile(open_log(path), max_unsynced_bytes=30)
     with FaultyDisk((), calls=("sync",)) as disk:
@@ -158,12 +201,39 @@ def test_on_a_network_file_system_a_full_disk_may_have_taken_earlier_records_and
     assert read(path) == RECORDS[:1]
 
 
-def test_after_a_write_that_failed_otherwise_the_file_is_left(path, file):
+@pytest.mark.parametrize("error", [errno.EIO, errno.EFBIG])
+def test_after_a_write_that_failed_otherwise_the_file_is_left(path, file, error):
     file.append(RECORDS[0])
-    with FaultyDisk({1}, errno.EIO, calls=("write",)), pytest.raises(WriteError):
+    with FaultyDisk({1}, error, calls=("write",)), pytest.raises(WriteError):
         file.append(RECORDS[1])
     file.append(RECORDS[1])
     assert [segment.path.name for segment in segments(path)] == ["log.jsonl", "log-2-0.jsonl"]
+    assert read(path) == RECORDS[:2]
+
+
+@pytest.mark.parametrize("begun", [0, 1])
+@pytest.mark.parametrize("error", [errno.EIO, errno.EFBIG])
+def test_a_record_that_no_file_takes_leaves_no_empty_ones_behind(path, file, error, begun):
+    for record in RECORDS[:begun]:
+        file.append(record)
+        file.sync()
+    with FaultyDisk(range(1, 10**9), error, calls=("write",)):
+        for _ in range(5):
+            with pytest.raises(WriteError):
+                file.append(RECORDS[1])
+        assert len(segments(path)) == 1 + begun
+    file.append(RECORDS[1])
+    assert read(path) == [*RECORDS[:begun], RECORDS[1]]
+
+
+def test_an_empty_file_that_cannot_be_made_again_takes_what_comes_when_it_can(path, file):
+    file.append(RECORDS[0])
+    file.sync()
+    with FaultyDisk({1, 2, 4, 5}, errno.EIO, calls=("write", "open")):  # written, written to the next; not made again
+        for _ in range(4):
+            with pytest.raises(WriteError):
+                file.append(RECORDS[1])
+    file.append(RECORDS[1])
     assert read(path) == RECORDS[:2]
 
 
@@ -254,6 +324,69 @@ def test_a_file_system_that_numbers_files_anew_at_every_look_is_not_taken_for_on
     path.unlink()
     file.append(b"new\n")
     assert read(path)[-1] == b"new\n", "that it is gone is still seen"
+
+
+# --- two that write one log -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def other(path, file):
+    """A requeued run beside the old one that still runs."""
+    return DurableFile(open_log(path))
+
+
+def test_a_failed_write_costs_nothing_that_another_run_has_appended(path, file, other):
+    file.append(RECORDS[0])
+    with FaultyDisk({1}, errno.ENOSPC, calls=("write",)), pytest.raises(WriteError):
+        other.append(RECORDS[1])
+    other.append(RECORDS[2])
+    file.append(RECORDS[3])
+    assert read(path) == [RECORDS[0], *RECORDS[2:4]]
+    assert path.read_bytes() == b"".join(read(path))
+
+
+def test_a_cut_that_is_made_up_for_costs_nothing_that_another_run_has_appended_since(path, file, other):
+    other.append(RECORDS[0])
+    other.sync()
+    with FaultyDisk({1, 2}, errno.ENOSPC, calls=("write", "truncate")), pytest.raises(WriteError):
+        other.append(RECORDS[1])
+    file.append(RECORDS[2])
+    file.append(RECORDS[3])
+    with pytest.raises(WriteError, match="Another process writes to it"):
+        other.append(RECORDS[1])
+    other.append(RECORDS[1])
+    torn = RECORDS[1][: len(RECORDS[1]) // 2]
+    assert path.read_bytes() == RECORDS[0] + torn + b"".join(RECORDS[2:4]), "a torn line, and no other"
+    assert read(path) == [RECORDS[0], torn + RECORDS[2], RECORDS[3], RECORDS[1]]
+
+
+def test_an_empty_file_that_another_run_has_begun_to_write_is_not_removed(path, file, other):
+    file.append(RECORDS[0])
+    with FaultyDisk({1}, errno.EIO, calls=("write",)), pytest.raises(WriteError):
+        other.append(RECORDS[1])
+    other.append(RECORDS[1])
+    file.append(RECORDS[2])
+    assert path.read_bytes() == RECORDS[0] + RECORDS[2]
+    assert read(path) == [RECORDS[0], RECORDS[2], RECORDS[1]]
+
+
+@pytest.mark.parametrize("order", ["file other", "other file", "other late file"])
+@pytest.mark.parametrize("calls", ["write", "sync"])
+def test_a_run_that_goes_on_elsewhere_hides_nothing_that_another_one_appends(path, file, other, calls, order):
+    for name in order.split():
+        if name == "late":
+            other.sync()
+            other.append(RECORDS[2])
+        else:
+            {"file": file, "other": other}[name].append(b"%s\n" % name.encode())
+    with FaultyDisk({1}, errno.EIO, calls=(calls,)), suppress(WriteError):
+        if calls == "write":
+            other.append(RECORDS[3])
+        other.sync()
+    other.append(RECORDS[4])
+    file.append(RECORDS[5])
+    assert other.path != path
+    assert {b"file\n", b"other\n", RECORDS[4], RECORDS[5]} <= set(read(path))
 
 
 # --- the rest of its life ---------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 import torch.distributed as dist
 
 from ml.io.ranks import Ranks
+from ml.testing import Gate
 
 LONG_S = 30.0
 
@@ -22,6 +23,10 @@ class Collected:
     def __call__(self, name, messages):
         self._given.append((name, dict(messages)))
         self._more.release()
+
+    @property
+    def given(self):
+        return list(self._given)
 
     def next(self):
         assert self._more.acquire(timeout=LONG_S), "nothing was settled"
@@ -141,6 +146,23 @@ def test_stopping_sends_what_was_given_and_settles_what_is_open(start):
     assert collected.next() == ("train/last", {0: "a", 1: "b"})
 
 
+def test_stopping_waits_for_no_message_that_hangs(start):
+    gate, collected = Gate(), Collected()
+    primary = start(0, 2, settled=collected)
+
+    def hanging():
+        gate.wait()
+        return "a"
+
+    primary.send("train/1", hanging, wait_s=0.0)
+    gate.wait_for_arrival()
+    primary.send("valid/1", hanging, wait_s=0.0)
+    primary.stop(0.0)
+
+    assert collected.given == []
+    gate.open()
+
+
 class Failing(dist.HashStore):
     """A store that fails from its second connection on, as one whose host is gone."""
 
@@ -161,10 +183,29 @@ def test_a_store_that_fails_is_said_once_and_the_primary_rank_goes_on_alone(star
     assert [str(error) for error in errors] == ["the host is gone"] * 2
 
 
+class Recording:
+    """A store that keeps what it is asked."""
+
+    def __init__(self, store):
+        self._store, self.asked = store, []
+
+    def __getattr__(self, name):
+        self.asked.append(name)
+        return getattr(self._store, name)
+
+
 def test_a_forked_childs_copy_is_inert(start):
-    collected = Collected()
-    primary = start(0, 2, settled=collected)
-    primary.after_fork_in_child()
-    primary.send("valid/1", lambda: pytest.fail("made"), wait_s=0.0)
-    primary.announce(1)
-    primary.stop(LONG_S)
+    made, settled, store = [], Collected(), Recording(start.store)
+    primary, other = start(0, 2, settled=settled), start(1, 2, store=store)
+    threads, asked = set(threading.enumerate()), list(store.asked)
+    for copy in (primary, other):
+        copy.after_fork_in_child()
+        copy.use()
+        copy.send("valid/1", lambda: made.append("a") or "a", wait_s=0.0)
+        copy.announce(1)
+        copy.stop(LONG_S)
+
+    assert (primary.announced, other.announced) == (None, None)
+    assert (made, settled.given) == ([], [])
+    assert set(threading.enumerate()) <= threads
+    assert store.asked == asked == ["add"]  # which group of its process it is

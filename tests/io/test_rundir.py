@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -145,6 +146,59 @@ def test_there_must_be_a_run_to_resume(tmp_path):
         with pytest.raises(ConfigError, match="no run to resume"):
             start(directory, resume=True, root=tmp_path)
     assert tree(tmp_path) == ["empty"]
+
+
+def test_resuming_where_there_may_be_a_run_joins_it_or_starts_it(tmp_path):
+    first, second = start(tmp_path / "demo", resume="auto"), start(tmp_path / "demo", resume="auto")
+
+    assert (first.path, first.attempt) == (tmp_path / "demo", 1)
+    assert (second.path, second.attempt) == (tmp_path / "demo", 2)
+
+
+@pytest.mark.parametrize("resume", ["yes", "", None, 1, [True]], ids=repr)
+def test_what_says_neither_to_resume_nor_not_to_is_refused(tmp_path, resume):
+    with pytest.raises(ConfigError, match=f"resume is True, False or 'auto', got {re.escape(repr(resume))}"):
+        start(tmp_path / "demo", resume=resume)
+    assert tree(tmp_path) == []
+
+
+def test_resuming_perhaps_needs_the_name_of_a_directory(tmp_path):
+    with pytest.raises(ConfigError, match="resume='auto' needs the directory"):
+        start(None, resume="auto", root=tmp_path)
+    assert tree(tmp_path) == []
+
+
+@pytest.mark.parametrize("directory", ["", 3, ["demo"], b"demo", "de\0mo"], ids=repr)
+def test_what_is_no_path_is_refused_by_name(tmp_path, directory):
+    with pytest.raises(ConfigError, match=f"got {re.escape(repr(directory))}"):
+        start(directory, root=tmp_path)
+    assert tree(tmp_path) == []
+
+
+_GOES_ON = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from ml.io.rundir import start_run_directory
+start_run_directory(sys.argv[1])
+print("started", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_resuming_a_run_whose_process_still_writes_names_that_process(tmp_path, caplog):
+    command = [sys.executable, "-c", _GOES_ON, str(tmp_path / "demo")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"started\n"
+        first_start = start(tmp_path / "demo", resume=True, wall_clock=time.time)
+        warnings = [entry.getMessage() for entry in caplog.records]
+        process.stdin.close()
+    caplog.clear()
+    first_start.finish("interrupted")
+    start(tmp_path / "demo", resume=True)
+
+    (warning,) = warnings
+    assert f"{tmp_path / 'demo'} is still written by process {process.pid}, started " in warning
+    assert not caplog.records  # killed, whatever its record says
 
 
 def test_the_default_name_is_the_local_time_and_is_made_exclusively(tmp_path):

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from ml.core.errors import WriteError
 from ml.io.durable import DurableFile
 from ml.io.segments import Segment, open_log, segments, whole_lines
 
@@ -70,3 +71,12 @@ def test_a_resumed_log_continues_its_last_file_and_sets_its_torn_tail_aside(tmp_
 def test_files_are_private(tmp_path):
     DurableFile(open_log(tmp_path / "log.jsonl")).close()
     assert os.stat(tmp_path / "log.jsonl").st_mode & 0o777 == 0o600
+
+
+def test_a_log_whose_files_cannot_be_looked_for_raises_what_a_write_raises(tmp_path):
+    path = tmp_path / f"{'x' * 300}.jsonl"  # a name that no file system takes
+
+    with pytest.raises(WriteError, match=r"Cannot open .*: File name too long") as caught:
+        DurableFile(open_log(path))
+
+    assert isinstance(caught.value.__cause__, OSError)

@@ -4,6 +4,7 @@ Handlers that must stand still do so at a gate; nothing here sleeps.
 """
 
 import gc
+import logging
 import multiprocessing
 import os
 import pickle
@@ -811,3 +812,38 @@ def _forked(function: Callable[[], object]) -> object:
     finally:
         receiver.close()
         os.waitpid(child, 0)
+
+
+def test_the_idle_callback_is_called_under_a_backlog_that_never_ends() -> None:
+    called = threading.Event()
+    worker: Worker[int]
+
+    def handle(run: list[object]) -> None:
+        if not called.is_set():
+            worker.submit(1, size_bytes=1)
+            worker.submit(1, size_bytes=1)  # there is always more
+
+    worker = Worker("ml-test", handle, max_bytes=10**6, idle=called.set, linger_s=0.0)  # type: ignore[arg-type]
+    worker.submit(1, size_bytes=1)
+
+    assert called.wait(LIMIT_S)
+    worker.stop(LIMIT_S)
+
+
+def test_a_handler_of_logging_that_raises_does_not_end_the_thread() -> None:
+    class Broken(logging.Handler):
+        def handle(self, record: logging.LogRecord) -> bool:
+            raise RuntimeError("the webhook is down")
+
+    broken = Broken()
+    handler = Recorder(ValueError("first"), None)
+    logging.getLogger("ml").addHandler(broken)
+    try:
+        with started(handler) as worker:
+            worker.submit("a", size_bytes=1)
+            worker.submit("b", size_bytes=1)
+            worker.drain(LIMIT_S)
+    finally:
+        logging.getLogger("ml").removeHandler(broken)
+
+    assert handler.items == ["a", "b"]

@@ -53,13 +53,13 @@ class Job:
             log(self.components[rank], rank, self.num_steps)
             self.groups[rank].write([self.components[rank]], State(num_steps=self.num_steps))
 
-    def validate(self, log, *, batches=2, ranks=None):
-        """Has every rank do a validation pass, the primary one last."""
+    def validate(self, log, *, batches=2, ranks=None, phase="valid"):
+        """Has every rank do a validation or test pass, the primary one last."""
         ranks = range(self.size) if ranks is None else ranks
         for rank in sorted(ranks, key=lambda rank: rank == self.primary_rank):
             for batch in range(1, batches + 1):
                 log(self.components[rank], rank, batch)
-                state = State("valid", num_steps=self.num_steps, num_valid_steps=batch)
+                state = State(phase, num_steps=self.num_steps, num_valid_steps=batch)
                 self.groups[rank].write([self.components[rank]], state)
             self.groups[rank].end_pass()
 

@@ -15,7 +15,7 @@ from ml.loggers.base import BaseLoggerConfig
 from ml.loggers.group import LoggerGroup
 from ml.loggers.memory import MemoryLogger
 from ml.loggers.multi import MultiLogger
-from ml.loggers.shares import encode, merge
+from ml.loggers.shares import Share, encode, merge
 from ml.testing import FakeClock, Gate
 from tests.loggers.ranks_job import Job
 
@@ -163,6 +163,25 @@ def test_a_rank_that_hears_late_of_a_step_gives_its_number_of_that_step(tmp_path
     assert (value.state.num_steps, value.value) == (4, 4 * 10**6)
 
 
+def test_a_rank_that_gives_at_the_end_what_was_written_without_it_adds_no_point(tmp_path):
+    store, clock = dist.HashStore(), FakeClock()
+    late = Ranks(store, rank=1, primary_rank=0, world_size=2, settled=lambda *given: None, failed=lambda error: None)
+    memory, component = MemoryLogger(BaseLoggerConfig("memory")), MultiLogger("model")
+    with LoggerGroup([memory], RunContext(tmp_path, world_size=2, clock=clock), store=store) as primary:
+        for step in (1, 2, 3):  # at the end of the second, the third is asked for
+            log_trace(component, 0, step)
+            primary.write([component], State(num_steps=step))
+            clock.advance(1.0)
+        while not memory.entries:
+            primary.write([component], State(num_steps=4))
+        late.send(
+            "train/last", lambda: encode({State(num_steps=3): [Share("model", "trace", "sum", 1.0, 3e6)]}), wait_s=0
+        )
+    late.stop(0.0)
+
+    assert [(entry.step, entry.value) for entry in memory.entries if entry.key == "trace"] == [(3, 3)]
+
+
 def test_a_key_that_is_logged_now_and_then_is_not_missed(make_job):
     job = make_job(2)
 
@@ -279,6 +298,43 @@ def test_two_passes_at_one_step_stay_apart(make_job):
     assert job.values(phase="valid") == [(0, 1.0), (0, 201.0)]
 
 
+@pytest.mark.parametrize("between", [("test", 8), ("valid", 4)], ids=["another phase", "an earlier step"])
+def test_a_pass_holds_nothing_of_an_earlier_one_at_its_step_whatever_came_between(make_job, between):
+    job = make_job(2)
+    for value, (phase, job.num_steps), ranks in (
+        (1.0, ("valid", 8), None),
+        (10.0, between, None),
+        (100.0, ("valid", 8), [0]),
+    ):
+        job.validate(
+            lambda component, rank, batch, value=value: component.log_scalar("loss", value, across_ranks="sum"),
+            batches=1,
+            ranks=ranks,
+            phase=phase,
+        )
+    job.close()
+
+    assert [value for step, value in job.values(phase="valid") if step == 8] == [2.0, 100.0]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_number_that_a_pass_cannot_come_to_costs_itself_alone_and_the_loop_goes_on(make_job, caplog, reduction):
+    job = make_job(2)
+
+    def log(component, rank, batch):
+        component.log_scalar("huge", 10**200, weight=10**200, reduce="mean", across_ranks=reduction)
+        component.log_scalar("loss", 1.0, across_ranks="sum")
+
+    job.validate(log)
+    job.step(log_loss)
+    stats = job.close()
+
+    assert job.values(phase="valid") == [(0, 4.0)]
+    assert job.values() == [(1, number(0.5, 1))]
+    assert "Cannot give this rank's part of 'model/huge'" in caplog.text
+    assert_exact(stats["memory"])
+
+
 def test_a_pass_that_was_not_finished_comes_to_nothing(make_job):
     job = make_job(2)
     job.validate(log_loss, ranks=[1])
@@ -384,7 +440,7 @@ def test_a_key_is_reduced_over_ranks_or_not(make_job, caplog):
 
 
 @pytest.mark.parametrize("world_size", [1, 2])
-def test_without_others_a_value_is_that_of_this_rank(tmp_path, world_size):
+def test_without_others_a_value_is_that_of_this_rank_and_says_so_once(tmp_path, caplog, world_size):
     memory, component = MemoryLogger(BaseLoggerConfig("memory")), MultiLogger("model")
     with LoggerGroup([memory], RunContext(tmp_path, world_size=world_size)) as group:
         component.log_scalar("loss", lambda: 3.0, across_ranks="sum")
@@ -393,7 +449,11 @@ def test_without_others_a_value_is_that_of_this_rank(tmp_path, world_size):
             component.log_scalar("loss", number, across_ranks="sum")
             group.write([component], State("valid", num_steps=1))
 
-    assert [(entry.phase, entry.value) for entry in memory.entries] == [("train", 3.0), ("valid", 3.0)]
+    numbers = [entry for entry in memory.entries if entry.key == "loss"]
+    assert [(entry.phase, entry.value) for entry in numbers] == [("train", 3.0), ("valid", 3.0)]
+    told = [(entry.phase, entry.step, entry.value) for entry in memory.entries if entry.key == "loss.ranks"]
+    assert told == ([] if world_size == 1 else [("train", 1, "1/2 ranks")])
+    assert caplog.text.count("init_process_group before") == world_size - 1
 
 
 # ranks and stores that fail

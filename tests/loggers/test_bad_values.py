@@ -176,6 +176,34 @@ def test_a_key_that_is_no_text_costs_its_value(tmp_path, component, key, namespa
     assert f"a key is a text that is not empty, got {key!r}" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("key", "options"),
+    [
+        ("", {}),
+        ("loss", {"reduce": "median"}),
+        ("loss", {"reduce": ["mean"]}),
+        ("loss", {"weight": -1}),
+        ("loss", {"weight": float("nan")}),
+        ("loss", {"weight": "x"}),
+        ("loss", {"across_ranks": "avg"}),
+        ("loss", {"across_ranks": "mean", "reduce": "sum"}),
+        ("loss", {"namespace": "a/b"}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("value", [1.0, 2], ids=repr)
+def test_a_call_that_cannot_be_is_told_with_its_line_whatever_the_value(
+    tmp_path, component, caplog, key, options, value
+):
+    with group_of(tmp_path, memories("a")) as group:
+        component.log_scalar("loss", 0.5, namespace="other")
+        component.log_scalar(key, value, **options)
+        group.write([component], State(num_steps=1))
+
+    assert group.stats()["a"].failed == {"value": 1}
+    assert "(Logged at test_bad_values.py:" in caplog.text
+
+
 @pytest.mark.parametrize("namespace", [1, ["model"], "a/b", b"model"], ids=repr)
 def test_a_namespace_that_is_no_text_without_a_slash_costs_its_value(tmp_path, component, namespace, caplog):
     (memory,) = memories("a")

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from ml.cli.repair import write_repaired
 from ml.core.errors import FormatError
 from ml.core.run import RunContext
 from ml.core.state import State
@@ -23,8 +24,8 @@ EVENTS = [
     for step in range(1, 13)
 ]
 LINES = [
-    json.dumps({"attempt": 1, "phase": "train", "step": step, "epoch": 0, "time": "2026-01-02T03:04:05.678901Z"}
-    | {"scalars": {"task/loss": 1 / step}}).encode() + b"\n"
+    json.dumps({"attempt": 1, "phase": "train", "step": step, "epoch": 0, "samples": 0, "elapsed_s": 0.5}
+    | {"time": "2026-01-02T03:04:05.678901Z", "scalars": {"task/loss": 1 / step}}).encode() + b"\n"
     for step in range(1, 13)
 ]  # fmt: skip
 
@@ -144,7 +145,7 @@ def test_a_crafted_file_of_candidates_takes_no_longer_than_its_length(tmp_path):
     [
         b"\n", b"{}\n", b"[" * 100_000 + b"\n", b"\xff\n", LINES[0].replace(b"0.5", b"NaN").replace(b"1.0", b"NaN"),
         LINES[0].replace(b'"train"', b'"training"'), b'{"images": {"a": 1}, ' + LINES[0][1:],
-        b'{"images": {"a": {"path": "../../x", "sha256": "0"}}, ' + LINES[0][1:],
+        b'{"images": {"a": {"path": "../../x", "sha256": "' + b"0" * 64 + b'"}}, ' + LINES[0][1:],
     ],
 )  # fmt: skip
 def test_a_line_that_is_none_of_a_log_is_damage(tmp_path, line):
@@ -173,6 +174,26 @@ def test_of_a_log_that_goes_on_elsewhere_only_what_was_synced_counts(tmp_path):
 
     assert (first.records, first.is_whole, second.records, second.is_whole) == (3, True, 9, True)
     assert b"".join([*first.whole_pieces(), *second.whole_pieces()]) == b"".join(LINES)
+
+
+def test_damage_beside_damage_is_one_and_apart_is_two(tmp_path):
+    torn = LINES[3][:9] + b"\n"
+    start = len(LINES[0] + LINES[1])
+
+    found = check_lines(tmp_path / "log.jsonl", b"".join([*LINES[:2], torn, torn, LINES[4], torn]))
+
+    places = [(damage.offset, damage.size_bytes) for damage in found.damages]
+    assert places == [(start, 20), (start + 20 + len(LINES[4]), 10)]
+    assert (found.damaged_ranges, found.damaged_bytes) == (2, 30)
+
+
+def test_a_repair_that_cannot_be_finished_leaves_nothing_behind(tmp_path):
+    found = check_lines(tmp_path / "log.jsonl", LINES[0] + b"{}\n" + LINES[1])
+    (tmp_path / "log.jsonl").unlink()
+
+    with pytest.raises(FileNotFoundError):
+        write_repaired([found])
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_log_that_lost_what_was_synced_is_damaged(tmp_path):

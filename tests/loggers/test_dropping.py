@@ -14,7 +14,7 @@ from ml.loggers.json import JsonLogger, JsonLoggerConfig
 from ml.loggers.kinds import IMAGE, ImageOptions
 from ml.loggers.memory import MemoryLogger
 from ml.loggers.report import Reporter
-from ml.loggers.runner import Runner
+from ml.loggers.runner import SYNC_EVERY_S, Runner
 from ml.loggers.stats import Tally
 from ml.loggers.values import Batch, Lazy
 from ml.testing import BlockingLogger
@@ -128,14 +128,14 @@ def test_earlier_media_count_on_a_resume_and_earlier_scalars_do_not(tmp_path, cl
     file.write_bytes(b" " * 9_999 + b"\n")
 
     runner = resumed(JsonLogger(JsonLoggerConfig("json", max_media_bytes=10_000)), tmp_path, clock)
-    assert runner.media_refusal == refusal
+    assert runner.media.refusal == refusal
 
 
 def test_every_file_counts_on_a_resume_where_media_have_none_of_their_own(tmp_path, clock):
     (tmp_path / "memory" / "train").mkdir(parents=True)
     (tmp_path / "memory" / "train" / "events").write_bytes(b" " * 10_000)
 
-    assert resumed(memory(max_media_bytes=10_000), tmp_path, clock).media_refusal == "media_budget"
+    assert resumed(memory(max_media_bytes=10_000), tmp_path, clock).media.refusal == "media_budget"
 
 
 def test_the_first_media_of_a_resume_count_once(tmp_path, clock):
@@ -145,7 +145,7 @@ def test_the_first_media_of_a_resume_count_once(tmp_path, clock):
 
     assert size_bytes > 0
     config = JsonLoggerConfig("json", max_media_bytes=size_bytes + 1)
-    assert resumed(JsonLogger(config), tmp_path / "b", clock).media_refusal is None
+    assert resumed(JsonLogger(config), tmp_path / "b", clock).media.refusal is None
 
 
 def test_media_that_cannot_be_counted_stop_nothing(tmp_path, clock, caplog):
@@ -154,7 +154,7 @@ def test_media_that_cannot_be_counted_stop_nothing(tmp_path, clock, caplog):
             raise PermissionError("no way in")
 
     backend = Unreadable(BaseLoggerConfig("memory"))
-    assert resumed(backend, tmp_path, clock).media_refusal is None
+    assert resumed(backend, tmp_path, clock).media.refusal is None
     assert len(backend.entries) == 1
     assert "'memory' cannot count the media on disk: no way in" in caplog.text
 
@@ -181,13 +181,24 @@ def test_media_come_back_when_the_disk_has_room_again(tmp_path, clock):
     backend.log_directory.mkdir()
     picture = Lazy(IMAGE, [np.zeros((4, 4)), None, None, None], ImageOptions(), path="a/b", origin="", size_bytes=128)
     assert runner.handle([Batch(State(), [(IMAGE, "a", "b", picture)], 128)]) is None
-    assert runner.media_refusal == "disk_low"
+    assert runner.media.refusal == "disk_low"
 
     backend.config.min_free_bytes = 0
     clock.advance(5)
     runner.idle()
 
-    assert runner.media_refusal is None
+    assert runner.media.refusal is None
+
+
+def test_a_disk_that_does_not_say_what_room_it_has_stops_nothing(tmp_path, clock):
+    backend = memory()
+    runner = runner_of(backend, tmp_path, clock)
+    backend.log_directory = tmp_path / ("x" * 300)  # no file system takes such a name: asking about it fails
+    picture = Lazy(IMAGE, [np.zeros((4, 4)), None, None, None], ImageOptions(), path="a/b", origin="", size_bytes=128)
+
+    assert runner.handle([Batch(State(), [(IMAGE, "a", "b", picture)], 128)]) is None
+    assert runner.media.refusal is None
+    assert runner.idle() == SYNC_EVERY_S, "it is made durable in time"
 
 
 def test_what_is_logged_after_close_is_counted_as_closed(start, component):

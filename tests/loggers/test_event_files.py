@@ -66,7 +66,7 @@ def test_a_file_of_another_writer_is_left_behind_in_the_order_whatever_its_name(
 
 def test_two_processes_of_one_instant_write_two_files(tmp_path):
     context = RunContext(tmp_path, wall_clock=lambda: 5.0)
-    files = [EventFile(tmp_path, context, opening, 0) for _ in range(2)]
+    files = [EventFile(tmp_path, context, first_records, 0) for _ in range(2)]
     for file in files:
         file.append([(1, b"record")])
         file.close()
@@ -75,7 +75,7 @@ def test_two_processes_of_one_instant_write_two_files(tmp_path):
 
 
 def test_a_file_is_made_by_its_first_records(tmp_path):
-    file = EventFile(tmp_path / "train", RunContext(tmp_path), opening, 0)
+    file = EventFile(tmp_path / "train", RunContext(tmp_path), first_records, 0)
     file.sync()
     file.close()
 
@@ -85,7 +85,7 @@ def test_a_file_is_made_by_its_first_records(tmp_path):
 def test_what_opens_a_file_is_written_once_however_often_its_making_failed(tmp_path):
     directory = tmp_path / "train"
     directory.write_text("in the way")
-    file = EventFile(directory, RunContext(tmp_path), opening, 0)
+    file = EventFile(directory, RunContext(tmp_path), first_records, 0)
     for _ in range(2):
         with pytest.raises(WriteError, match="train"):
             file.append([(1, b"lost")])
@@ -98,7 +98,7 @@ def test_what_opens_a_file_is_written_once_however_often_its_making_failed(tmp_p
 
 
 def test_a_closed_file_takes_nothing(tmp_path):
-    file = EventFile(tmp_path, RunContext(tmp_path), opening, 0)
+    file = EventFile(tmp_path, RunContext(tmp_path), first_records, 0)
     file.append([(1, b"1")])
     file.close()
     file.close()
@@ -125,6 +125,19 @@ def test_while_nothing_can_be_synced_the_file_before_keeps_everything(started, t
     assert _files(tmp_path) == [b"<0>1"]
     started.sync()
     assert _files(tmp_path) == [b"<0>", b"<1>1"]
+
+
+def test_also_where_the_next_file_failed_at_once_and_stays_no_value_is_there_twice(started, tmp_path):
+    started.append([(1, b"1")])
+    started.sync()
+    started.append([(2, b"2")])
+    with FaultyDisk({1, 2, 3}, errno.EIO, calls=("sync", "unlink")), pytest.raises(WriteError):
+        started.sync()
+    started.sync()
+    started.append([(3, b"3")])
+    started.close()
+
+    assert _files(tmp_path) == [b"<0>1", b"<2>", b"<2>23"]
 
 
 def test_a_step_of_which_a_part_is_on_the_disk_is_not_dropped_by_the_file_that_has_the_rest(started, tmp_path):
@@ -169,13 +182,16 @@ def test_a_large_file_goes_on_in_another_one_that_drops_nothing(started, tmp_pat
     assert len({path.name for path in tmp_path.iterdir()}) == 3
 
 
+@pytest.mark.parametrize("gaps", [(), (1,), (3,), (1, 1), (1, 2), (2, 1), (4, 1)], ids=str)
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
-def test_whatever_call_fails_every_record_is_there_once(tmp_path, error):
+def test_whatever_calls_fail_every_record_is_there_once(tmp_path, error, gaps):
+    """One, or more with others between them that succeed."""
     records = [(step, b"|%d" % step) for step in range(1, 6)]
     for call in itertools.count(1):
         directory = tmp_path / str(call)
-        file = EventFile(directory, RunContext(tmp_path), opening, 1)
-        with FaultyDisk({call}, error, max_write_bytes=1) as disk:
+        file = EventFile(directory, RunContext(tmp_path), first_records, 1)
+        failing = set(itertools.accumulate(gaps, initial=call))
+        with FaultyDisk(failing, error, max_write_bytes=1) as disk:
             for record in records:
                 while True:
                     with suppress(WriteError):
@@ -196,14 +212,14 @@ def test_event_files_are_private(started, tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def opening(step: int) -> bytes:
+def first_records(step: int) -> bytes:
     return b"<%d>" % step
 
 
 @pytest.fixture
 def started(tmp_path):
     """Returns an event file in ``tmp_path`` whose values begin at step 0."""
-    return EventFile(tmp_path, RunContext(tmp_path, wall_clock=lambda: 5.0), opening, 0)
+    return EventFile(tmp_path, RunContext(tmp_path, wall_clock=lambda: 5.0), first_records, 0)
 
 
 def _files(directory: Path) -> list[bytes]:

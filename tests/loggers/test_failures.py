@@ -248,7 +248,6 @@ def test_flush_is_true_only_when_all_is_durable(start, component):
     assert group.flush()
 
 
-
 def test_what_was_lost_is_said_by_the_next_flush_whoever_asked_before(start, component):
     class Refusing(MemoryLogger):
         def write(self, state):

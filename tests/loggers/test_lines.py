@@ -7,7 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.core.state import State
-from ml.loggers.lines import LineFormat, duration, number, quoted, visible
+from ml.loggers.lines import LineFormat, Logged, duration, number, quoted, visible
+
+
+def logged(step=0, /, **values):
+    return [Logged(step, tag, value) for tag, value in values.items()]
 
 
 @pytest.mark.parametrize(
@@ -43,9 +47,18 @@ def test_a_number_reads_back_within_its_precision(value, precision):
 
 
 def test_not_a_number_and_infinities_are_named():
-    line = LineFormat(precision=4).line(State(), {"a": float("nan"), "b": float("inf"), "c": float("-inf")}, [])
+    line = LineFormat(precision=4).line(State(), logged(a=float("nan"), b=float("inf"), c=float("-inf")))
 
     assert str(line).endswith("a nan  b inf  c -inf")
+
+
+def test_a_value_of_another_step_is_marked_and_keeps_its_column():
+    lines = LineFormat(precision=4)
+    marked = lines.line(State(num_steps=9), [*logged(7, loss=0.5, n=3), *logged(9, lr=1.5), *logged(8, note="x")])
+    plain = lines.line(State(num_steps=9), logged(9, loss=0.25, n=12, lr=2.5))
+
+    assert str(marked).endswith('step 9  epoch 0  0:00:00  loss 0.5000 @7  n 3 @7  lr 1.500  note "x" @8')
+    assert str(plain).endswith("step 9  epoch 0  0:00:00  loss 0.2500     n   12  lr 2.500")
 
 
 def test_hours_count_on_past_a_day():
@@ -83,15 +96,15 @@ def test_any_text_stays_one_line_and_ends_where_its_quotes_end(text):
 
 
 def test_a_text_cannot_pass_for_another_value():
-    line = LineFormat(precision=4).line(State(), {"loss": 0.5}, [("note", 'x"  loss 0.0')])
+    line = LineFormat(precision=4).line(State(), logged(loss=0.5, note='x"  loss 0.0'))
 
     assert str(line).endswith(r'loss 0.5000  note "x\"  loss 0.0"')
 
 
 def test_a_value_keeps_its_column_when_it_and_its_neighbours_get_shorter():
     lines = LineFormat(precision=4)
-    first = str(lines.line(State(num_steps=9), {"lr": 0.0003, "n": 128, "loss": 1.5}, []))
-    second = str(lines.line(State(num_steps=9), {"loss": 2.5, "lr": 0.1, "n": 5}, []))
+    first = str(lines.line(State(num_steps=9), logged(9, lr=0.0003, n=128, loss=1.5)))
+    second = str(lines.line(State(num_steps=9), logged(9, loss=2.5, lr=0.1, n=5)))
 
     assert first == "train  step 9  epoch 0  0:00:00  lr 3.000e-04  n 128  loss 1.500"
     assert second == "train  step 9  epoch 0  0:00:00  lr 0.1000     n   5  loss 2.500"
@@ -99,20 +112,20 @@ def test_a_value_keeps_its_column_when_it_and_its_neighbours_get_shorter():
 
 def test_columns_of_one_phase_do_not_move_those_of_another():
     lines = LineFormat(precision=4)
-    lines.line(State(phase="valid"), {"loss": 0.000123, "a": 1}, [])
+    lines.line(State(phase="valid"), logged(loss=0.000123, a=1))
 
-    assert str(lines.line(State(), {"a": 1, "loss": 0.5}, [])).endswith("a 1  loss 0.5000")
+    assert str(lines.line(State(), logged(a=1, loss=0.5))).endswith("a 1  loss 0.5000")
 
 
 def test_what_is_remembered_of_keys_that_never_come_again_is_bounded():
     lines = LineFormat(precision=4)
     for index in range(3000):
-        lines.line(State(), {f"key{index}": 10**9}, [])
+        lines.line(State(), logged(**{f"key{index}": 10**9}))
 
-    assert str(lines.line(State(), {"key0": 1}, [])).endswith("key0 1")
+    assert str(lines.line(State(), logged(key0=1))).endswith("key0 1")
 
 
 def test_a_cut_string_says_how_long_it_was_and_numbers_are_never_cut():
-    line = LineFormat(precision=4).line(State(), {"n": 123456}, [("fits", "abc"), ("long", "abcd" * 1000)])
+    line = LineFormat(precision=4).line(State(), logged(n=123456, fits="abc", long="abcd" * 1000))
 
     assert str(line.shortened(3)).endswith('n 123456  fits "abc"  long "abc…" (4,000 characters)')

@@ -230,6 +230,26 @@ def test_a_component_that_is_never_written_is_bounded_and_says_so(model, caplog)
     assert written([model]) == [("model", "loss", 3.0 * MAX_WAITING - 1)]
 
 
+@pytest.mark.parametrize(("namespace", "name"), [("model", "The logger of 'model'"), ("", "run.log")])
+def test_who_is_never_written_is_named(caplog, namespace, name):
+    component = MultiLogger(namespace)
+    for _ in range(MAX_WAITING + 1):
+        component.log_scalar("loss", 0.5)
+
+    assert f"{name} holds {MAX_WAITING + 1} values of one step" in caplog.text
+
+
+@pytest.mark.parametrize("values", [None, [1], 0.5], ids=repr)
+def test_scalars_that_are_no_mapping_cost_themselves(model, caplog, values):
+    model.log_scalars(values)
+    model.log_scalar("loss", 0.5)
+    with LoggerGroup([MemoryLogger(BaseLoggerConfig("memory"))], RunContext("nowhere")) as group:
+        group.write([model], State(num_steps=1))
+
+    assert (group.stats()["memory"].written, sum(group.stats()["memory"].failed.values())) == (1, 1)
+    assert f"Cannot log 'model/log_scalars': it takes {{key: value}}, got {values!r}" in caplog.text
+
+
 def test_many_keys_of_one_step_are_all_kept(model, caplog):
     for index in range(2 * MAX_WAITING):
         model.log_scalar(f"key{index}", float(index))

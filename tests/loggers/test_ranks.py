@@ -10,10 +10,11 @@ from ml.core.registry import LOGGERS
 from ml.core.run import RunContext
 from ml.core.state import State
 from ml.loggers.base import BaseLoggerConfig
+from ml.loggers.collectives import CollectiveError
 from ml.loggers.group import LoggerGroup
 from ml.loggers.memory import MemoryLogger
 from ml.loggers.multi import MultiLogger
-from ml.loggers.snapshot import CollectiveError, Snapshots
+from ml.loggers.snapshot import Snapshots
 from ml.reading import open_run
 
 

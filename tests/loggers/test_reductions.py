@@ -145,12 +145,14 @@ def test_a_contribution_that_fails_costs_itself_alone(loop):
     assert stats.skipped == {"reduced": 1}
 
 
-@pytest.mark.parametrize("weight", [-1.0, math.nan, "many"])
-def test_a_weight_that_is_no_number_from_0_is_refused(loop, weight):
-    loop.step(1.0, phase="valid", weight=weight)
+@pytest.mark.parametrize("weight", [-1.0, math.nan, "many", None, [1.0, 2.0], 1j], ids=repr)
+@pytest.mark.parametrize("options", [{"phase": "valid"}, {"reduce": "mean"}, {"reduce": "last"}, {}], ids=str)
+def test_a_weight_that_is_no_number_from_0_is_refused_and_blamed(loop, caplog, weight, options):
+    loop.step(1.0, weight=weight, **options)
 
     assert loop.close() == []
     assert loop.group.stats()["memory"].failed == {"value": 1}
+    assert f"weight is a number of 0 or more, got {weight!r}. (Logged at" in caplog.text
 
 
 def test_an_unknown_reduction_is_refused_by_name(loop, caplog):

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import threading
 
 import pytest
 
@@ -173,7 +175,40 @@ def test_what_cannot_be_kept_is_told_and_costs_nothing(make, tmp_path, caplog):
     reporter.report("json", "cannot write", OSError("disk full"))
     reporter.close(10)
 
-    assert "errors.jsonl cannot be written" in caplog.text
+    assert "errors.jsonl cannot be written, and may lack 1 of the reports above: Cannot" in caplog.text
+
+
+def test_a_handler_of_logging_that_raises_costs_neither_the_loop_nor_the_file(make, tmp_path, monkeypatch):
+    class Broken(logging.Handler):
+        def emit(self, record):
+            raise RuntimeError("the hook is down")
+
+    monkeypatch.setattr(logging.getLogger("ml"), "handlers", [Broken()])
+    reporter = make()
+    for _ in range(2):
+        reporter.report("json", "cannot write", OSError("disk full"))
+    reporter.notice("json", "odd")
+    reporter.sum_up()
+    reporter.close(10)
+
+    assert [line["message"] for line in lines(tmp_path)] == ["cannot write"]
+
+
+def test_whoever_reports_does_not_look_at_the_disk_of_the_run(make, tmp_path, monkeypatch):
+    """One that is away would hold up training."""
+    asked_by, stat = [], os.stat
+
+    def watched(path, **options):
+        if str(path).startswith(str(tmp_path)):
+            asked_by.append(threading.current_thread().name)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", watched)
+    reporter = make()
+    reporter.report("json", "cannot write", OSError("disk full"))
+    reporter.close(10)
+
+    assert set(asked_by) == {"ml-errors"}
 
 
 def test_what_is_remembered_is_bounded_whatever_comes(make, clock):
@@ -223,6 +258,16 @@ def test_a_message_as_long_as_an_array_is_cut(make, tmp_path, caplog):
     (line,) = lines(tmp_path)
     assert line["message"].startswith("xxx")
     assert line["message"].endswith("… (10000000 characters)")
+
+
+@pytest.mark.parametrize("offset", range(18))
+def test_nothing_of_a_secret_is_left_where_a_message_full_of_them_is_cut(make, tmp_path, offset):
+    """Masked, twice the length that is looked through is short enough to be shown whole."""
+    reporter = make()
+    reporter.report("json", "x" * offset + "canary-0123456789 " * 10_000)
+    reporter.close(10)
+
+    assert "c" not in lines(tmp_path)[0]["message"].replace("characters", "")
 
 
 @pytest.mark.parametrize("offset", [-20, -9, 0, 9])

@@ -11,7 +11,8 @@ from PIL import Image
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ml.core.errors import LogValueError
-from ml.loggers.snapshot import MAX_BYTES, Snapshots, arrived, copy_bytes, nbytes, take, tensor, version
+from ml.loggers.snapshot import Snapshots
+from ml.loggers.tensors import MAX_BYTES, arrived, copy_bytes, nbytes, take, tensor, version
 
 REAL_DTYPES = [
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64),

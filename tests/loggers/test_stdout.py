@@ -15,8 +15,11 @@ import pytest
 from ml.core.errors import ConfigError, WriteError
 from ml.core.run import RunContext
 from ml.core.state import State
+from ml.loggers.group import LoggerGroup
+from ml.loggers.multi import MultiLogger
 from ml.loggers.stdout import StdoutLogger, StdoutLoggerConfig
 from ml.loggers.values import Plain
+from ml.testing import FakeClock
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,7 +71,23 @@ def test_a_line_has_the_latest_number_of_a_key_and_every_string(tmp_path, capsys
     write(logger, State(num_steps=2), loss=2.0)
 
     assert lines(tmp_path) == [
-        'train  step 2  epoch 0  0:00:00  task/loss 2.000  task/note "first"  task/note "second"'
+        'train  step 2  epoch 0  0:00:00  task/loss 2.000  task/note "first" @1  task/note "second" @1'
+    ]
+
+
+def test_a_value_of_another_step_than_that_of_its_line_says_so(tmp_path, capsys):
+    logger, model = make(tmp_path), MultiLogger("task")
+    with LoggerGroup([logger], RunContext(tmp_path, clock=FakeClock())) as group:
+        for step in range(1, 4):
+            model.log_scalar("loss", step / 2)
+            if step == 2:
+                model.log_scalar("bleu", 31.4)
+                model.log_scalar("mean", 4, reduce="mean")
+            group.write([model], State(num_steps=step), force=step == 3)
+
+    assert lines(tmp_path) == [
+        "train  step 1  epoch 0  0:00:00  task/loss 0.5000",
+        "train  step 3  epoch 0  0:00:00  task/loss 1.500   task/bleu 31.40 @2  task/mean 4.000 @2",
     ]
 
 
@@ -114,7 +133,8 @@ def test_a_failed_write_commits_nothing_and_its_values_can_be_offered_again(tmp_
 
     write(logger, loss=0.5, note="once")
 
-    assert lines(tmp_path) == ['train  step 1  epoch 0  0:00:00  task/loss 0.5000  task/note "once"']
+    written = [line for path in sorted(tmp_path.glob("stdout*.log")) for line in path.read_text().splitlines()]
+    assert written == ['train  step 1  epoch 0  0:00:00  task/loss 0.5000  task/note "once"']
 
 
 def test_a_long_text_is_cut_where_it_is_printed_never_in_the_file(tmp_path, capsys):
@@ -231,6 +251,8 @@ import sys
 sys.path.insert(0, {str(ROOT)!r})
 from ml.core.run import RunContext
 from ml.core.state import State
+from ml.loggers.group import LoggerGroup
+from ml.loggers.multi import MultiLogger
 from ml.loggers.stdout import StdoutLogger, StdoutLoggerConfig
 logger = StdoutLogger(StdoutLoggerConfig())
 logger.initialize(RunContext({str(tmp_path)!r}))

@@ -1,6 +1,7 @@
 import json
 import os
 import platform
+from datetime import UTC, datetime
 
 from ml.trainers.resume import newest_unfinished
 
@@ -31,7 +32,10 @@ def test_the_last_attempt_counts(tmp_path):
 
 
 def test_a_run_that_still_lives_is_left_alone_and_a_killed_one_is_not(tmp_path):
-    make_run(tmp_path, "living", status="running", start=2, pid=os.getpid(), host=platform.node())
+    here = {"status": "running", "pid": os.getpid(), "host": platform.node()}
+    living = make_run(tmp_path, "living", **here, start=2)
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    (living / "attempts/1/run.json").write_text(json.dumps({**here, "start": now}))
     killed = make_run(tmp_path, "killed", status="running", start=1, pid=2**22 + 1, host=platform.node())
 
     assert newest_unfinished(tmp_path) == killed
