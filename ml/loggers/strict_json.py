@@ -22,7 +22,7 @@ _WHOLE = re.compile("-?[0-9]{1,400}")  # no float has more digits
 
 def strict(number: float) -> Json:
     """Returns a number as strict JSON has it: non-finite ones as text."""
-    if math.isfinite(number):
+    if isinstance(number, int) or math.isfinite(number):  # the latter refuses a whole number that no float can hold
         return number
     return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
 

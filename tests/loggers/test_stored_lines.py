@@ -124,3 +124,14 @@ def test_a_time_that_no_calendar_has_is_read_as_the_last_one(tmp_path):
 def test_no_path_is_made_of_what_is_no_digest_and_no_form(digest, form):
     with pytest.raises(ValueError, match="no name of a file"):
         media_path(digest, form)
+
+
+@pytest.mark.parametrize("to", ["json", "journal", "tensorboard", "stdout"])
+def test_a_whole_number_beyond_every_float_is_replayed_to_every_backend(tmp_path, to):
+    log = tmp_path / "run/json/log.jsonl"
+    log.parent.mkdir(parents=True)
+    log.write_bytes(line(scalars={"a": "9" * 400}, elapsed_s=int("9" * 400)))
+
+    report = replay(tmp_path / "run", to, tmp_path / "out")
+
+    assert (report.written, report.failed, report.problems) == (1, 0, [])
