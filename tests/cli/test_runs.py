@@ -225,8 +225,8 @@ def test_a_run_that_has_a_journal_alone_is_read_from_it(mlog, make_run):
 def test_a_line_without_end_is_not_held_in_memory(make_run, tmp_path):
     log = make_run() / "json/log.jsonl"
     with log.open("ab") as file:
-        file.truncate(log.stat().st_size + 5 * 2**27)  # zeros, of which the disk keeps none
-    limited = f"ulimit -v {2**20}; exec {sys.executable} -m ml runs . --json"
+        file.truncate(log.stat().st_size + 5 * 2**29)  # zeros, of which the disk keeps none
+    limited = f"ulimit -v {2**21}; exec {sys.executable} -m ml runs . --json"
 
     said = subprocess.run(["bash", "-c", limited], cwd=tmp_path, capture_output=True, text=True, check=False)
 
