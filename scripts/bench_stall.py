@@ -10,29 +10,31 @@ import statistics
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from ml.core.run import RunContext
 from ml.core.state import State
-from ml.loggers import BaseLoggerConfig, LoggerGroup, MultiLogger
+from ml.loggers import BaseLogger, BaseLoggerConfig, LoggerGroup, MultiLogger
 from ml.loggers.json import JsonLogger, JsonLoggerConfig
-from ml.loggers.memory import MemoryLogger
 
 CALLS_A_SECOND, KEYS = 100, 10
 BEFORE_S, AFTER_S = 1.0, 1.0
 FILL = bytes(2**16)
 
 
-class Pipe(MemoryLogger):
-    """Writes what it gets into a pipe."""
+class Pipe(BaseLogger[BaseLoggerConfig]):
+    """Writes a byte a step into a pipe, and keeps nothing: what it kept would be walked by garbage collection."""
 
     def initialize(self, context: RunContext) -> None:
-        super().initialize(context)
+        self.attach(context)
         self.reader, self.writer = os.pipe()
 
+    def log_scalar(self, key: str, value: Callable[[], int | float], state: State, namespace: str) -> None:
+        value()
+
     def write(self, state: State) -> None:
-        super().write(state)
         os.write(self.writer, b"x")
 
     def stall(self, seconds: float) -> None:
