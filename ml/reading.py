@@ -276,9 +276,18 @@ def _frame(values: list[Logged], dtype: str) -> "DataFrame":
     _require_pandas()
     import pandas as pd
 
-    frame = pd.DataFrame(values, columns=list(Logged._fields))
+    frame = pd.DataFrame(map(_in_utf_8, values), columns=list(Logged._fields))
     frame["time"] = pd.to_datetime(frame["time"], utc=True).astype("datetime64[us, UTC]")
     return frame.astype({"step": "int64", "epoch": "int64", "attempt": "int64", "value": dtype})
+
+
+def _in_utf_8(logged: Logged) -> Logged:
+    """Returns what was logged with half a surrogate pair as an escape: a column of texts can hold none."""
+    key, value = (
+        text.encode("utf-8", "backslashreplace").decode() if isinstance(text, str) else text
+        for text in (logged.key, logged.value)
+    )
+    return logged._replace(key=str(key), value=value)
 
 
 def _require_pandas() -> None:

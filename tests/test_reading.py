@@ -131,6 +131,14 @@ def test_a_whole_number_beyond_every_float_is_infinite(tmp_path):
     assert open_run(tmp_path).scalars().value.tolist() == [math.inf, -math.inf, 2.0**60]
 
 
+def test_half_a_surrogate_pair_in_a_key_or_a_text_is_an_escape_in_a_frame(tmp_path):
+    odd = {**loss(1), "scalars": {"a\ud800": 0.5}, "strings": {"note": ["b\udfff"]}}
+    run = open_run(write_log(tmp_path, odd))
+
+    assert run.scalars().key.tolist() == ["a\\ud800"]
+    assert run.strings().value.tolist() == ["b\\udfff"]
+
+
 # resumed runs
 
 
