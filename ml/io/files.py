@@ -7,9 +7,7 @@ survives a SIGKILL, and a forked child flushes nothing twice.
 """
 
 import errno
-import hashlib
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,8 +21,6 @@ CREATE = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 """Flags that open a file to write to it, made if need be; never one behind a symbolic link."""
 
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
-_MAX_SEGMENT_BYTES = 120
-_HASH_DIGITS = 32
 
 
 class AppendFile:
@@ -278,28 +274,6 @@ def make_directories(path: Path, *, ops: FileOps = OPS) -> None:
                 with suppress(OSError):  # what is in it by now stays; else the next call syncs its name again
                     ops.remove_directory(directory)
                 raise
-
-
-def safe_segment(name: str) -> str:
-    """Returns a path segment for a namespace or a key; different names get different segments.
-
-    They differ on file systems that ignore case too, so capitals are percent-encoded
-    like everything but ``a-z 0-9 _ - .`` and so is a leading dot; ``urllib.parse.unquote``
-    undoes it. Past 120 bytes the segment is cut and ends in ``~`` and a hash.
-
-    Args:
-        name: Any text, the empty one (which becomes ``%``) and lone surrogates included.
-
-    Returns:
-        1 to 120 ASCII characters, never ``.`` or ``..`` or with a ``/``.
-    """
-    raw = name.encode("utf-8", "surrogatepass")
-    segment = re.sub(rb"[^a-z0-9_.\-]|^\.", lambda match: b"%%%02X" % match[0][0], raw).decode("ascii") or "%"
-    if len(segment) <= _MAX_SEGMENT_BYTES:
-        return segment
-    start = segment[: _MAX_SEGMENT_BYTES - _HASH_DIGITS - 1]
-    whole = re.sub("%.?$", "", start)  # half an escape would not decode
-    return f"{whole}~{hashlib.sha256(raw).hexdigest()[:_HASH_DIGITS]}"
 
 
 @contextmanager

@@ -26,13 +26,13 @@ from typing import NamedTuple
 from ml.io.breath import Breath
 from ml.io.lifetime import tell_after_fork
 from ml.io.rankstore import RankStore
+from ml.io.worker import LAST_JOIN_S
 
 _RANKS_PER_KEY = 32
 _EXCHANGES_KEPT = 3
 _MISSES_FORGIVEN = 3
 _ASK_USED_EVERY_S = 1.0
 _FRESH_S, _COLLECT_EVERY_S = 0.5, 0.005
-_LAST_JOIN_S = 0.5
 
 
 class Announcement(NamedTuple):
@@ -150,12 +150,12 @@ class Ranks:
         self._wake.set()
         if self._thread is not None:
             # It must not be inside of the store's library when the interpreter goes away: that aborts the process.
-            self._thread.join(timeout_s + _LAST_JOIN_S / 2)
+            self._thread.join(timeout_s + LAST_JOIN_S / 2)
         if self._exchanges:  # the store does not answer, nor may the device that a message waits for
             with suppress(RuntimeError):  # the interpreter ends
                 last = threading.Thread(target=self._settle_all, name="ml-ranks-last", daemon=True)
                 last.start()
-                last.join(_LAST_JOIN_S / 2)
+                last.join(LAST_JOIN_S / 2)
 
     def after_fork_in_child(self) -> None:
         """Leaves the store to the parent."""

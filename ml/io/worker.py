@@ -157,7 +157,8 @@ class Worker(Generic[T]):
 
     def wait_for_room(self, max_bytes: int, timeout_s: float | None = None) -> bool:
         """Waits until the queue holds at most ``max_bytes``. False: it does not, in time or ever."""
-        return self.wait_until(lambda: self.queued_bytes <= max_bytes, timeout_s)
+        self.wait_until(lambda: self.queued_bytes <= max_bytes or not self.is_alive, timeout_s)
+        return self.queued_bytes <= max_bytes
 
     def wait_until(self, condition: Callable[[], bool], timeout_s: float | None = None) -> bool:
         """Waits until what is handled makes ``condition`` true, and has it handled soon. False: not in time."""
@@ -165,7 +166,8 @@ class Worker(Generic[T]):
             self._hurried += 1
             self._changed.notify_all()
             try:
-                self._wait_until(lambda: condition() or not self.is_alive, timeout_s)
+                # Also while it winds down: until the thread has ended, what was submitted is still handled.
+                self._wait_until(lambda: condition() or self._stopping or self._inert, timeout_s)
             finally:
                 self._hurried -= 1
             return condition()

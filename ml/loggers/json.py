@@ -24,7 +24,8 @@ from ml.core.run import RunContext
 from ml.core.state import State
 from ml.io.atomic import write_all_atomically
 from ml.io.durable import DurableFile
-from ml.io.files import make_directories, safe_segment
+from ml.io.files import make_directories
+from ml.io.names import safe_segment
 from ml.io.segments import open_log
 from ml.loggers.base import BaseLogger, BaseLoggerConfig, bytes_below
 from ml.loggers.places import LOG, MEDIA

@@ -1,6 +1,6 @@
 """Calls one backend, on the backend's own thread: values, writes, retries, durability.
 
-Secrets are taken out here of texts, namespaces and keys, so that no backend sees one.
+Secrets are taken out of texts here, and of namespaces and keys where their ``Route`` is made: no backend sees one.
 """
 
 import errno

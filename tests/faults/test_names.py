@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ml.core.run import RunContext
 from ml.core.state import State
-from ml.io.files import safe_segment
+from ml.io.names import safe_segment
 from ml.loggers import BaseLoggerConfig, LoggerGroup, MultiLogger
 from ml.loggers.journal import JournalLogger, JournalLoggerConfig
 from ml.loggers.json import JsonLogger, JsonLoggerConfig

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.reading_back import run_together
+
 ROOT = Path(__file__).parents[2]
 
 # "Our code" is all but these, which train and therefore talk to other ranks.
@@ -163,21 +165,7 @@ WANTS_BOTH = """
 def run_two_ranks(tmp_path):
     def run(script):
         command = [sys.executable, "-c", textwrap.dedent(RANKS) + textwrap.dedent(script)]
-        ranks = [
-            subprocess.Popen(
-                [*command, str(rank), str(tmp_path / "store"), str(tmp_path / "run")],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for rank in (0, 1)
-        ]
-        try:
-            told = [rank.communicate(timeout=60) for rank in ranks]
-        finally:
-            for rank in ranks:
-                rank.kill()
-        assert [rank.returncode for rank in ranks] == [0, 0], told
+        told = run_together(*([*command, str(rank), str(tmp_path / "store"), str(tmp_path / "run")] for rank in (0, 1)))
         return [json.loads(out) for out, _ in told], [errors for _, errors in told]
 
     return run

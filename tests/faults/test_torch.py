@@ -7,16 +7,13 @@ are skipped here hold it against a real one.
 
 import json
 import os
-import subprocess
 import sys
 import threading
 import weakref
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ml.core.run import RunContext
@@ -24,8 +21,8 @@ from ml.core.state import State
 from ml.loggers import LoggerGroup, MultiLogger
 from ml.loggers.json import JsonLogger, JsonLoggerConfig
 from ml.loggers.tensorboard import TensorBoardLogger, TensorBoardLoggerConfig
+from tests.faults.reading_back import PROGRAMS, lines_of, points_of, run_program, run_together, scalars_of
 
-PROGRAMS = Path(__file__).parent / "programs"
 EVERY_STEP = {"write_every_n_seconds": 0, "write_media_every_n_seconds": 0}
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 
@@ -38,20 +35,6 @@ def started(directory, **settings):
     return LoggerGroup(backends, RunContext(directory), **settings)
 
 
-def lines_of(directory):
-    return [json.loads(line) for line in (directory / "json" / "log.jsonl").read_text().splitlines()]
-
-
-def scalars_of(directory):
-    return [line.get("scalars", {}) for line in lines_of(directory)]
-
-
-def points_of(directory, tag):
-    """What TensorBoard reads of a tag: ``(step, value)``."""
-    events = EventAccumulator(str(directory / "tensorboard" / "train"), size_guidance={"scalars": 0}).Reload()
-    return [(event.step, event.value) for event in events.Scalars(tag)]
-
-
 # row 48: a device
 
 
@@ -59,13 +42,7 @@ def points_of(directory, tag):
 def found(tmp_path_factory):
     """What a program that logs values of a device found out."""
     directory = tmp_path_factory.mktemp("accelerator")
-    result = subprocess.run(
-        [sys.executable, str(PROGRAMS / "accelerator.py"), str(directory)],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    result = run_program("accelerator.py", directory)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 
@@ -369,22 +346,7 @@ def test_hooks_of_a_backward_pass_log_from_the_thread_that_runs_them(tmp_path):
 def test_ranks_log_shards_and_in_communication_hooks_without_a_collective(tmp_path):
     environment = {**os.environ, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(PROGRAMS / "two_ranks.py"), str(tmp_path / "run")]
-    ranks = [
-        subprocess.Popen(
-            command,
-            env={**environment, "RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    try:
-        told = [rank.communicate(timeout=60) for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-    assert [rank.returncode for rank in ranks] == [0, 0], told
+    told = run_together(command, command, environments=[{**environment, "RANK": rank} for rank in ("0", "1")])
 
     last = lines_of(tmp_path / "run")[2]
     assert last["scalars"] == {"model/whole": 3.0, "model/part": 2.0, "model/bucket": pytest.approx(12.0)}

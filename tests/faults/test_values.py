@@ -8,12 +8,9 @@ import asyncio
 import json
 import math
 import random
-import subprocess
-import sys
 import threading
 from decimal import Decimal
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +18,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ml.core.run import RunContext
 from ml.core.state import State
@@ -30,8 +26,8 @@ from ml.loggers.json import JsonLogger, JsonLoggerConfig
 from ml.loggers.memory import MemoryLogger
 from ml.loggers.tensorboard import TensorBoardLogger, TensorBoardLoggerConfig
 from ml.testing import FakeClock, Gate
+from tests.faults.reading_back import lines_of, points_of, run_program, scalars_of
 
-PROGRAMS = Path(__file__).parent / "programs"
 EVERY_STEP = {"write_every_n_seconds": 0, "write_media_every_n_seconds": 0}
 MEDIA = ["log_image", "log_images", "log_audio", "log_video", "log_histogram", "log_point_cloud"]
 
@@ -50,37 +46,11 @@ def started(directory, **settings):
     return LoggerGroup(backends, RunContext(directory, clock=clock, wall_clock=clock))
 
 
-def lines_of(directory):
-    """The lines of the JSON log, each of them strict JSON."""
-
-    def refuse(constant):
-        raise ValueError(f"{constant} is not JSON")
-
-    text = (directory / "json" / "log.jsonl").read_text()
-    return [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
-
-
-def scalars_of(directory):
-    return [line.get("scalars", {}) for line in lines_of(directory)]
-
-
-def tensorboard_of(directory, tag):
-    """What TensorBoard reads of a tag: ``(step, value)``."""
-    events = EventAccumulator(str(directory / "tensorboard" / "train"), size_guidance={"scalars": 0}).Reload()
-    return [(event.step, event.value) for event in events.Scalars(tag)]
-
-
 # rows 40 and 52: size
 
 
 def test_a_value_beyond_the_limit_is_refused_before_it_is_copied_and_the_others_are_written(tmp_path):
-    result = subprocess.run(
-        [sys.executable, str(PROGRAMS / "huge_values.py"), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    result = run_program("huge_values.py", tmp_path)
 
     assert result.stdout == "10 {'value': 7}\n", result.stderr
     assert "Error" not in result.stderr, "each was refused before memory was asked for"
@@ -142,7 +112,7 @@ def test_a_bad_callable_costs_its_value_is_told_once_and_the_others_are_written(
             group.write([component], State(num_steps=step))
 
     assert scalars_of(tmp_path) == [{"model/before": 1.0, "model/after": 2.0}] * 3
-    assert tensorboard_of(tmp_path, "model/after") == [(1, 2.0), (2, 2.0), (3, 2.0)]
+    assert points_of(tmp_path, "model/after") == [(1, 2.0), (2, 2.0), (3, 2.0)]
     assert [stats.failed for stats in group.stats().values()] == [{reason: 3}] * 2
     assert caplog.text.count("Cannot log 'model/bad'") >= 1
     assert sum("Cannot log" in record.getMessage() for record in caplog.records) == 1
@@ -202,7 +172,7 @@ def test_a_callable_runs_once_for_all_backends_and_not_at_all_when_none_is_due(t
 
     assert called == [1, -1], "the first step is due, and no other of these ten seconds"
     assert scalars_of(tmp_path)[0] == {"model/loss": 1.0}
-    assert tensorboard_of(tmp_path, "model/loss")[0] == (1, 1.0)
+    assert points_of(tmp_path, "model/loss")[0] == (1, 1.0)
 
 
 # rows 43 and 44: numbers
@@ -221,9 +191,9 @@ def test_numbers_that_are_not_finite_are_kept_and_json_stays_strict(tmp_path, co
     assert (some["count"], some["min"], some["max"]) == (2, 1.0, 2.0)
     assert (some["nan"], some["pos_inf"], some["neg_inf"]) == (1, 1, 1)
     assert (none["count"], none["nan"], none["min"]) == (0, 3, "NaN")
-    assert math.isnan(tensorboard_of(tmp_path, "model/nan")[0][1])
-    assert tensorboard_of(tmp_path, "model/inf") == [(1, math.inf)]
-    assert tensorboard_of(tmp_path, "model/some.nonfinite") == [(1, 3.0)]
+    assert math.isnan(points_of(tmp_path, "model/nan")[0][1])
+    assert points_of(tmp_path, "model/inf") == [(1, math.inf)]
+    assert points_of(tmp_path, "model/some.nonfinite") == [(1, 3.0)]
 
 
 NUMBERS = {
@@ -258,7 +228,7 @@ def test_json_keeps_a_number_exactly_and_tensorboard_as_a_float_of_32_bits(tmp_p
         else number
     )
     assert scalars_of(tmp_path) == [{"model/number": exact}] * 2
-    assert tensorboard_of(tmp_path, "model/number") == [(1, in_tensorboard), (2, in_tensorboard)]
+    assert points_of(tmp_path, "model/number") == [(1, in_tensorboard), (2, in_tensorboard)]
     assert caplog.text.count("becomes infinite") == (in_tensorboard in (math.inf, -math.inf)), "said once"
 
 

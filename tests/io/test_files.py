@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from ml.core.errors import ClosedError, WriteError
 from ml.io.atomic import write_all_atomically, write_atomically
 from ml.io.fileops import FileOps
-from ml.io.files import AppendFile, make_directories, safe_segment
+from ml.io.files import AppendFile, make_directories
+from ml.io.names import safe_segment
 from ml.io.torn import set_torn_tail_aside
 
 
