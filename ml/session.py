@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from ml.core.config import BaseConfig
 from ml.core.errors import ConfigError
@@ -136,6 +137,13 @@ def start_run(
     return Run(group, place, began, close_timeout_s=close_timeout_s, handle_sigterm=handle_sigterm)
 
 
+class _Begun(NamedTuple):
+    """A step that was begun with a number of the caller's, and its wall-clock time if that is known."""
+
+    step: int
+    time_s: float | None
+
+
 class Run:
     """A run that is under way; ``start_run`` makes one.
 
@@ -164,6 +172,7 @@ class Run:
         self._earlier_s = state.elapsed_time_s or place.elapsed_time_s
         self._started_s = self.context.clock()
         self._state = state._replace(start_time_s=place.started_s)
+        self._begun: _Begun | None = None
         self._closed = False
         self._warned: set[str] = set()
         self._sigterm: Sigterm | None = None
@@ -216,16 +225,39 @@ class Run:
                 self.logger.log_scalar(key, value, reduce=reduce, weight=weight, across_ranks=across_ranks)
 
     @outside_of_graphs
+    def begin_step(self, step: int, *, time_s: float | None = None) -> None:
+        """What is logged from now on is of training step ``step``; ends the open step, if it has another number.
+
+        For loops that say of each value which step it is of, as those of other libraries do. A step that was begun
+        is written in full when it ends, by ``step()``, the next ``begin_step`` or ``close``: nothing is thinned twice.
+
+        Args:
+            step: Their counter; it need not grow.
+            time_s: Wall clock, Unix seconds, of the step; by default when it ends.
+        """
+        if self._state.phase != "train":
+            self._warn_once("begin", "begin_step counts training; in a validation or test pass it does not.")
+            return
+        begun = _Begun(self._count("step", step, self._state.num_steps + 1), time_s)
+        if self._begun is not None and self._begun != begun:
+            self.step()
+        self._begun = begun
+
+    @outside_of_graphs
     def step(self, *, samples: int = 0, step: int | None = None, force: bool = False) -> None:
         """Ends a step: counters advance, and every backend that is due gets its values.
 
         Args:
             samples: Training samples of this step. No whole number is made one, or 0, with a warning.
-            step: Your own counter of training steps, from 1; by default one more than before.
+            step: Your own counter of training steps, from 1; by default that of ``begin_step``, or one more than before.
             force: Makes every backend due: all values of this step are written, as you want of the last one.
         """
         state = self._state
         samples = self._count("samples", samples, 0)
+        time_s: float | None = None
+        if self._begun is not None and state.phase == "train":
+            (begun, time_s), self._begun, force = self._begun, None, True
+            step = begun if step is None else step
         if state.phase == "train":
             following = state.num_steps + 1
             self._state = state._replace(
@@ -239,7 +271,8 @@ class Run:
                 self._warn_once("pass", "samples= and step= count training; in a validation or test pass they do not.")
             counter = f"num_{state.phase}_steps"
             self._state = state._replace(**{counter: getattr(state, counter) + 1})
-        self.group.write(self._loggers, self.state, force=force)
+        ended = self.state
+        self.group.write(self._loggers, ended if time_s is None else ended._replace(time_s=time_s), force=force)
 
     def end_epoch(self) -> None:
         """Ends an epoch of training."""
@@ -351,7 +384,7 @@ class Run:
         return list(self._components.values())
 
     def _end_open_step(self) -> None:
-        """Ends the step that holds values and was not ended; in training it is one more."""
+        """Ends the step that holds values and was not ended; in training it is one more, or the one that was begun."""
         if not any(map(len, self._loggers)):
             return
         if self._state.phase == "train":

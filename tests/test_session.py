@@ -11,7 +11,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 
-from ml import ConfigError, State, start_run
+from ml import ConfigError, State, open_run, start_run
 from ml.loggers.base import BaseLoggerConfig
 from ml.loggers.json import JsonLogger
 from ml.loggers.memory import MemoryLogger
@@ -667,3 +667,38 @@ def test_a_copied_run_discards_and_says_so_once(memory, caplog, copied):
     assert memory.entries == [("train", 2, "", "loss", 0.5)]
     assert record_of(run)["status"] == "finished"
     assert [record.getMessage().partition(",")[0] for record in caplog.records] == ["This is a forked"]
+
+
+def test_a_step_that_was_begun_ends_when_another_begins_and_keeps_its_number_and_time(tmp_path):
+    with start_run(tmp_path / "run", loggers=["json"]) as run:
+        for step in (7, 7, 3, 12):  # what belongs to a step may come in pieces, and steps need not grow
+            run.begin_step(step, time_s=1.7e9 + step)
+            run.log({f"key_{len(run.logger)}": step})
+        run.close()
+
+    scalars = open_run(tmp_path / "run").scalars()
+    assert list(zip(scalars["step"], scalars["value"], strict=True)) == [(3, 3), (7, 7), (7, 7), (12, 12)]
+    assert [time.timestamp() for time in scalars["time"]] == [1.7e9 + step for step in (3, 7, 7, 12)]
+
+
+def test_a_step_that_was_begun_is_not_thinned(tmp_path):
+    backend = MemoryLogger(BaseLoggerConfig("memory", write_every_n_seconds=3600, write_media_every_n_seconds=3600))
+    with start_run(tmp_path / "run", loggers=backend) as run:
+        for step in range(1, 6):
+            run.begin_step(step)
+            run.log({"loss": step})
+            run.logger.log_image("image", np.eye(8))
+
+    assert [(entry.key, entry.step) for entry in backend.entries if entry.key == "loss"] == [
+        ("loss", step) for step in range(1, 6)
+    ]
+    assert sum(entry.key == "image" for entry in backend.entries) == 5
+
+
+def test_a_pass_begins_no_step_of_training(tmp_path, caplog):
+    with start_run(tmp_path / "run", loggers=["json"]) as run, run.phase("valid"):
+        run.begin_step(5)
+        run.log({"loss": 1.0})
+
+    assert "begin_step counts training" in caplog.text
+    assert list(open_run(tmp_path / "run").scalars()["phase"]) == ["valid"]

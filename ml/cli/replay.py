@@ -1,11 +1,16 @@
-"""``mlog replay RUN --to BACKEND DIR``: what a run logged, given to another backend."""
+"""``mlog replay RUN --to BACKEND [DIR]``: what a run logged, given to another backend."""
 
 import argparse
 from pathlib import Path
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # what OmegaConf parses with
+
 from ml.cli.output import Output, printable
 from ml.core.errors import ConfigError
-from ml.loggers.replay import replay
+from ml.core.registry import LOGGERS
+from ml.loggers.replay import replay, send
 from ml.reading import open_run
 
 _KEEPS_NOTHING = "memory"
@@ -16,11 +21,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     parser.epilog = (
         "The values come from the journal of the run, else from its JSON lines. Doing it again replaces DIR by the\n"
-        "same once more. A directory that holds something else is refused."
+        "same once more. A directory that holds something else is refused. A remote backend (mlflow, sql) takes no\n"
+        "DIR: the run that it began is completed, and what is there already is not sent twice."
     )
     parser.add_argument("run_directory", metavar="RUN", type=Path, help="the run's directory")
-    parser.add_argument("--to", metavar="BACKEND", required=True, help="tensorboard, json, journal, or any other")
-    parser.add_argument("directory", metavar="DIR", type=Path, help="where the new run goes")
+    parser.add_argument(
+        "--to",
+        metavar=("BACKEND", "DIR"),
+        nargs="+",
+        required=True,
+        help="tensorboard, json, journal, or any other; and where the new run goes",
+    )
+    parser.add_argument(
+        "--set",
+        metavar="SETTING=VALUE",
+        action="append",
+        default=[],
+        help="a setting of the backend: url=sqlite:///x.db",
+    )
     parser.add_argument("--from", dest="source", choices=("journal", "json"), help="read only this")
 
 
@@ -33,18 +51,42 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             something else.
         OSError, WriteError: The result cannot be written.
     """
-    if arguments.to == _KEEPS_NOTHING:
-        raise ConfigError(f"The backend {arguments.to!r} keeps nothing that outlives this command. Name another: json.")
     run_directory = open_run(arguments.run_directory).path
-    report = replay(run_directory, arguments.to, arguments.directory, source=arguments.source)
+    name, *directories = arguments.to
+    if name == _KEEPS_NOTHING:
+        raise ConfigError(f"The backend {name!r} keeps nothing that outlives this command. Name another: json.")
+    backend = LOGGERS.build({"name": name, "write_every_n_seconds": 0, **_settings(arguments.set)})
+    if len(directories) != (0 if backend.is_remote else 1):
+        where = "keeps what it is given elsewhere" if backend.is_remote else "writes files"
+        usage = f"mlog replay RUN --to {name}{'' if backend.is_remote else ' DIR'}"
+        raise ConfigError(f"The backend {name!r} {where}: {usage}, got {len(directories)} directories.")
+    if backend.is_remote:
+        report = send(run_directory, backend, source=arguments.source)
+    else:
+        report = replay(run_directory, backend, Path(directories[0]), source=arguments.source)
     attempts = "1 attempt" if report.attempts == 1 else f"{report.attempts} attempts"
     output.line(
         f"{report.written} values of {attempts}, from {printable(report.source)} to {printable(report.directory)}"
     )
     if report.unsupported:
-        output.line(f"{report.unsupported} of kinds that {printable(arguments.to)} does not take", style="dim")
+        output.line(f"{report.unsupported} of kinds that {printable(name)} does not take", style="dim")
     for problem in report.problems[:_MAX_LISTED]:
         output.line(f"  {printable(problem)}")
     if report.num_problems > _MAX_LISTED:
         output.line(f"and {report.num_problems - _MAX_LISTED} more like it")
     return 1 if report.num_problems else 0
+
+
+def _settings(given: list[str]) -> dict[str, object]:
+    """Returns settings as OmegaConf reads them: ``["flush=true"]`` is ``{"flush": True}``.
+
+    Raises:
+        ConfigError: One has no value, or is no setting.
+    """
+    for setting in given:
+        if "=" not in setting:
+            raise ConfigError(f"--set takes SETTING=VALUE, got {setting!r}.")
+    try:
+        return {str(name): value for name, value in OmegaConf.from_dotlist(given).items()}
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise ConfigError(f"--set {' '.join(given)} cannot be read: {str(error).splitlines()[0]}") from error

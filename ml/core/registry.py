@@ -152,7 +152,8 @@ def _identity(cls: type) -> str:
 LOGGERS: Registry[Any] = Registry(
     "logger",
     "ml.loggers",
-    {name: f"ml.loggers.{name}" for name in ("tensorboard", "stdout", "json", "journal", "memory")},
+    {name: f"ml.loggers.{name}" for name in ("tensorboard", "stdout", "json", "journal", "memory", "csv")}
+    | {name: f"ml.integrations.{name}" for name in ("parquet", "wandb", "mlflow", "trackio", "sql")},
 )
 TASKS: Registry[Any] = Registry("task", "ml.tasks", {"digits": "ml.tasks.digits"})
 MODELS: Registry[Any] = Registry("model", "ml.models", {"cnn": "ml.models.cnn"})

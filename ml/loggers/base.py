@@ -96,9 +96,13 @@ class BaseLogger(BaseObject[ConfigT], Generic[ConfigT], ABC):
         kinds: The kinds of value that it takes; by default those whose method it overrides.
         gathers: Whether one ``write`` may commit what several steps handed over, when they wait anyway. One
             system call then serves them all. For files of records, where it makes no difference to a reader.
+        is_remote: Whether what it writes is kept somewhere else than in ``log_directory``. It must take a value that
+            is there already, of the same attempt, phase, step and key, without keeping it twice: a write whose
+            answer was lost is repeated, and a replay gives it everything once more.
     """
 
     gathers: ClassVar[bool] = False
+    is_remote: ClassVar[bool] = False
 
     context: RunContext
     log_directory: Path

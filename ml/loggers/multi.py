@@ -303,6 +303,21 @@ class MultiLogger:
         self._add(kinds.POINT_CLOUD, key, value, namespace, kinds.PointOptions(max_points, colors))
 
     @outside_of_graphs
+    def log(
+        self, kind: kinds.Kind, key: str, value: object, *, namespace: str | None = None, options: object = None
+    ) -> None:
+        """Logs a value of any kind, also of one that is not of this package. Backends take it that have it in ``kinds``.
+
+        Args:
+            kind: What it is.
+            key: The key within the namespace.
+            value: What the kind's ``select`` takes, or a callable that gives it.
+            namespace: Instead of the component's own.
+            options: What belongs to the value, for the kind's ``select`` and ``munge``.
+        """
+        self._add(kind, key, value, namespace, options)
+
+    @outside_of_graphs
     def write(self, loggers: "LoggerGroup | Iterable[AnyLogger]", state: State) -> None:
         """Ends a step of this component alone: writes what it holds to every logger that is due.
 

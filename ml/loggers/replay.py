@@ -70,6 +70,28 @@ class ReplayReport:
             self.problems.append(problem)
 
 
+def send(run: Path, to: AnyLogger, *, source: Source | None = None) -> ReplayReport:
+    """Gives every value of a run to a remote backend, which keeps what it does not have yet.
+
+    For what a service missed that was away, or when the run was killed: the backend finds the same run there.
+
+    Args:
+        run: The run's directory. It may be running.
+        to: The backend, not initialized; configured as it was in the run.
+        source: What is read; by default the journal, if there is one.
+
+    Raises:
+        ConfigError: There is nothing to read, or the backend keeps its values in a directory.
+        OSError, WriteError: The service cannot be reached, or refuses.
+    """
+    if not to.is_remote:
+        raise ConfigError(f"'{to.id}' keeps its values in a directory. Name one: replay(run, {to.id!r}, directory).")
+    found = _source(run, source)
+    report = ReplayReport(found, run)
+    _Player(to, run, report).play(_entries(found, report))
+    return report
+
+
 def replay(run: Path, to: AnyLogger | str, directory: Path, *, source: Source | None = None) -> ReplayReport:
     """Gives every value of a run to a backend, which writes below ``directory``.
 
@@ -95,8 +117,7 @@ def replay(run: Path, to: AnyLogger | str, directory: Path, *, source: Source | 
     make_directories(staging)
     try:
         report = ReplayReport(found, directory)
-        entries = json_entries(found, report.tell) if found.is_file() else journal_entries(found, report.tell)
-        _Player(to, staging, report).play(entries)
+        _Player(to, staging, report).play(_entries(found, report))
         write_atomically(staging / MARKER, _marker(report), mode=0o600)
         _put_in_place(staging, directory)
     finally:
@@ -187,6 +208,10 @@ def _source(run: Path, source: Source | None) -> Path:
         return log
     wanted = {"journal": "no journal", "json": "no JSON log", None: "neither a journal nor a JSON log"}[source]
     raise ConfigError(f"There is nothing to replay: {run} holds {wanted}. Log it with logger=[journal].")
+
+
+def _entries(found: Path, report: ReplayReport) -> Iterator[Entry | Settings]:
+    return json_entries(found, report.tell) if found.is_file() else journal_entries(found, report.tell)
 
 
 def _check_target(run: Path, directory: Path) -> None:

@@ -128,7 +128,7 @@ def test_a_builtin_type_is_imported_when_it_is_first_asked_for():
     script = """
 import sys
 from ml.core.registry import LOGGERS
-assert LOGGERS.names() == ["journal", "json", "memory", "stdout", "tensorboard"], LOGGERS.names()
+assert {"journal", "json", "memory", "stdout", "tensorboard"} < set(LOGGERS.names()), LOGGERS.names()
 assert "ml.loggers.memory" not in sys.modules
 print(LOGGERS.lookup("memory").cls.__name__)
 """
