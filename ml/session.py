@@ -249,7 +249,7 @@ class Run:
 
         Args:
             samples: Training samples of this step. No whole number is made one, or 0, with a warning.
-            step: Your own counter of training steps, from 1; by default that of ``begin_step``, or one more than before.
+            step: Your own counter of training steps, from 1; by default that of ``begin_step``, else one more.
             force: Makes every backend due: all values of this step are written, as you want of the last one.
         """
         state = self._state

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # what OmegaConf parses with
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from ml.cli.output import Output, printable
 from ml.core.errors import ConfigError

@@ -306,7 +306,7 @@ class MultiLogger:
     def log(
         self, kind: kinds.Kind, key: str, value: object, *, namespace: str | None = None, options: object = None
     ) -> None:
-        """Logs a value of any kind, also of one that is not of this package. Backends take it that have it in ``kinds``.
+        """Logs a value of any kind, also of one of your own. Backends take it that have the kind in ``kinds``.
 
         Args:
             kind: What it is.
