@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ml.core.errors import ClosedError, ConfigError, FormatError, LogValueError, MLError, WriteError
     from ml.core.run import RunContext
     from ml.core.state import Phase, State
+    from ml.integrations.std_logging import logging_handler
     from ml.loggers import (
         BaseLogger,
         BaseLoggerConfig,
@@ -27,6 +28,7 @@ _HOMES = {
     "ml.core.errors": ("ClosedError", "ConfigError", "FormatError", "LogValueError", "MLError", "WriteError"),
     "ml.core.run": ("RunContext",),
     "ml.core.state": ("Phase", "State"),
+    "ml.integrations.std_logging": ("logging_handler",),
     "ml.loggers": (
         "BaseLogger",
         "BaseLoggerConfig",
@@ -57,6 +59,7 @@ __all__ = [
     "RunContext",
     "State",
     "WriteError",
+    "logging_handler",
     "namespace_context",
     "open_run",
     "open_runs",

@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from ml.core.config import BaseConfig
 from ml.core.errors import ConfigError
+from ml.core.plain import plain_mapping
 from ml.core.registry import LOGGERS
 from ml.core.run import RunContext, detect_rank, resolve_primary_rank
 from ml.core.state import PHASES, Phase, State, resumed
@@ -134,7 +135,7 @@ def start_run(
             " when the run is read. Pass state=, the run.state._asdict() of a checkpoint.",
             place.path,
         )
-    return Run(group, place, began, close_timeout_s=close_timeout_s, handle_sigterm=handle_sigterm)
+    return Run(group, place, began, config=config, close_timeout_s=close_timeout_s, handle_sigterm=handle_sigterm)
 
 
 class _Begun(NamedTuple):
@@ -162,6 +163,7 @@ class Run:
         place: RunDirectory,
         state: State,
         *,
+        config: object | None = None,
         close_timeout_s: float = 0.0,
         handle_sigterm: bool = False,
     ) -> None:
@@ -169,6 +171,7 @@ class Run:
         self.logger = MultiLogger("")
         self._place, self._close_timeout_s = place, close_timeout_s
         self._components = {"": self.logger}
+        self._config = plain_mapping(config)
         self._earlier_s = state.elapsed_time_s or place.elapsed_time_s
         self._started_s = self.context.clock()
         self._state = state._replace(start_time_s=place.started_s)
@@ -199,6 +202,19 @@ class Run:
         if namespace not in self._components:
             self._components[namespace] = MultiLogger(namespace)
         return self._components[namespace]
+
+    def log_config(self, config: object) -> None:
+        """Adds settings that were not known when the run started, such as the hyperparameters of another library.
+
+        All settings together are recorded and given to every backend, secrets taken out; if nothing is new, nothing is.
+
+        Args:
+            config: A mapping, a dataclass or a ``DictConfig``; replaces settings of the same name at its top.
+        """
+        together = self._config | plain_mapping(config)
+        if together != self._config:
+            self._config = together
+            self._place.record_config(self.group.log_config(together))
 
     @outside_of_graphs
     def log(
@@ -332,6 +348,7 @@ class Run:
         if self._closed:
             return self.group.stats()
         self._closed = True
+        self.context.status = status
         deadline_s = time.monotonic() + self._close_timeout_s
         # Backends that hang take half a second more to be given up: the record has at least the last of this time.
         backends_s = self._close_timeout_s - min(RECORD_S, self._close_timeout_s / 2)

@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from ml.core.errors import ConfigError
 from ml.core.redact import Redactor
@@ -65,8 +65,18 @@ class RunDirectory:
     attempt: int
     started_s: float
     elapsed_time_s: float = 0.0
-    _recorder: Worker[Record] | None = field(default=None, repr=False, compare=False)  # of the primary rank alone
+    # Of the primary rank alone.
+    _recorder: Worker[Record | str] | None = field(default=None, repr=False, compare=False)
     _wall_clock: Callable[[], float] = field(default=time.time, repr=False, compare=False)
+
+    def record_config(self, config: DictConfig) -> None:
+        """Records a configuration in the place of that which the attempt began with; does not wait for the disk.
+
+        Args:
+            config: Secrets are out of it already.
+        """
+        if self._recorder is not None:
+            self._recorder.submit(OmegaConf.to_yaml(config), size_bytes=0)
 
     def finish(self, status: Status, *, elapsed_time_s: float | None = None, timeout_s: float = 10.0) -> None:
         """Records how the attempt ended, once: again does nothing. Ranks other than the primary one record nothing.
@@ -187,12 +197,16 @@ def start_run_directory(
     record = {**record, "git": record_code(joined, attempt, redactor, environ)}
     write_record(joined, attempt, record)
     # Now: when the interpreter ends, which may be when the run does, no thread can be started any more.
-    recorder = Worker("ml-record", partial(_record_end, run, record), max_bytes=1, linger_s=0.0)
+    recorder = Worker("ml-record", partial(_record, run, record), max_bytes=1, linger_s=0.0)
     return replace(run, _recorder=recorder)
 
 
-def _record_end(run: RunDirectory, record: Record, ends: list[Record]) -> None:
-    write_record(run.path, run.attempt, {**record, **ends[-1]})
+def _record(run: RunDirectory, record: Record, changes: list[Record | str]) -> None:
+    for change in changes:
+        if isinstance(change, str):
+            write_config(run.path, run.attempt, change)
+        else:
+            write_record(run.path, run.attempt, {**record, **change})
 
 
 def _check(directory: object, resume: object) -> None:

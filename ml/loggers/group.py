@@ -153,11 +153,14 @@ class LoggerGroup:
         self._threads = frozenset(delivery.thread_id for delivery in deliveries)
         self._steps = Steps(deliveries, self._snapshots, self._reporter, self.context.wall_clock, self._across)
 
-    def log_config(self, config: object) -> None:
+    def log_config(self, config: object) -> DictConfig:
         """Gives every backend the run's configuration, secrets taken out. Call it once, before the first step.
 
         Args:
             config: A ``DictConfig``, a mapping, or a configuration dataclass.
+
+        Returns:
+            What the backends are given.
         """
         self._redactor.learn_config(config)
         typed = self._redactor.redact_config(config)
@@ -165,6 +168,7 @@ class LoggerGroup:
             self._reporter.raise_first()
             for delivery in self._deliveries:
                 delivery.submit(Task(partial(self._log_config, delivery.backend, typed)))
+        return typed
 
     def _log_config(self, backend: AnyLogger, config: DictConfig) -> None:
         try:
@@ -184,7 +188,7 @@ class LoggerGroup:
         Raises:
             ConfigError: The state has no known phase.
         """
-        if get_ident() in self._threads:  # the loop may hold the lock, and wait for room that this very thread makes
+        if self.is_backend_here:  # the loop may hold the lock, and wait for room that this very thread makes
             self._reporter.notice("values", "A backend ended a step of the group that it belongs to: ignored.")
             return
         with self._lock:
@@ -363,6 +367,26 @@ class LoggerGroup:
             finally:
                 self._writing = False
                 self._snapshots.restore()
+
+    @property
+    def is_backend_here(self) -> bool:
+        """Whether the caller runs on the thread of one of the backends: what it logs would come back to it."""
+        return get_ident() in self._threads
+
+    def keep(self, source: str, level: str, about: str, message: str, trace: str = "") -> str | None:
+        """Keeps in ``errors.jsonl`` what other code has said; see ``Reporter.keep``. Any thread may call it.
+
+        Args:
+            source: Through what it was said, e.g. ``logging``.
+            level: How grave it is, e.g. ``WARNING``.
+            about: Who said it.
+            message: What was said; secrets are taken out, and what is past 65,536 characters is cut.
+            trace: A traceback; likewise.
+
+        Returns:
+            All of it as it may be shown, or ``None`` when nothing is kept any more: the group is closed.
+        """
+        return self._reporter.keep(source, level, about, message, trace)
 
     def stats(self) -> dict[str, LoggerStats]:
         """Returns what became of every value so far, by backend id."""

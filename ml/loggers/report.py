@@ -60,6 +60,7 @@ class Reporter:
         self._first: BaseException | None = None
         self._file: DurableFile | None = None
         self._worker: Worker[bytes] | None = None
+        self._is_closed = False
         tell_after_fork(self)
 
     def report(self, source: str, message: str, error: BaseException | None = None, *, about: str = "") -> None:
@@ -96,6 +97,18 @@ class Reporter:
             _say(logging.WARNING, self._shown(message))
         _say(logging.WARNING, *summary)
 
+    def keep(self, source: str, level: str, about: str, message: str, trace: str) -> str | None:
+        """Writes what other code has said, which is no failure of ours: it is neither said again nor raised.
+
+        Returns:
+            All of it as it may be shown: without secrets, and bounded. ``None`` when nothing is kept any more.
+        """
+        if self._is_closed:
+            return None
+        about, text, trace = self._shown(about), self._shown(message), self._shown(trace)
+        self._write({"source": source, "level": level, "about": about, "message": text, "traceback": trace})
+        return f"{about}: {text}\n{trace.rstrip()}" if trace else f"{about}: {text}"
+
     def sum_up(self) -> None:
         """Says how many failures were only counted since the last time."""
         with self._lock:
@@ -113,6 +126,7 @@ class Reporter:
 
     def close(self, timeout_s: float) -> None:
         """Writes what is left."""
+        self._is_closed = True
         self.sum_up()
         if self._worker is not None and not self._worker.end(timeout_s):
             self._worker.join(timeout_s)
@@ -148,9 +162,13 @@ class Reporter:
         with self._lock:
             if self._worker is None:
                 try:
-                    self._worker = Worker("ml-errors", self._append, max_bytes=_QUEUE_BYTES)
+                    worker = Worker("ml-errors", self._append, max_bytes=_QUEUE_BYTES)
                 except RuntimeError:  # the interpreter ends, and no thread can be started any more
                     return
+                if self._worker is None:
+                    self._worker = worker
+                else:  # a signal handler has reported meanwhile
+                    worker.wind_down()
         self._worker.submit(line, size_bytes=len(line))
 
     def _append(self, lines: list[bytes]) -> float | None:

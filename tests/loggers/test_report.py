@@ -160,6 +160,18 @@ def test_nothing_is_raised_where_failures_are_only_told(make):
     reporter.raise_first()
 
 
+def test_what_other_code_has_said_is_kept_and_neither_said_again_counted_nor_raised(make, tmp_path, caplog):
+    reporter = make("raise")
+    shown = [reporter.keep("logging", "ERROR", "a.b", "with canary-0123456789", "Traceback") for _ in range(2)]
+    reporter.raise_first()
+    reporter.close(10)
+
+    assert shown == ["a.b: with ***\nTraceback"] * 2
+    assert [line["level"] for line in lines(tmp_path)] == ["ERROR"] * 2
+    assert caplog.records == []
+    assert reporter.keep("logging", "ERROR", "a.b", "late", "") is None
+
+
 def test_without_a_directory_there_is_no_file(make, tmp_path, caplog):
     reporter = make(directory=tmp_path / "none")
     reporter.report("json", "cannot write", OSError("disk full"))
