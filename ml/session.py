@@ -254,7 +254,8 @@ class Run:
         if self._state.phase != "train":
             self._warn_once("begin", "begin_step counts training; in a validation or test pass it does not.")
             return
-        begun = _Begun(self._count("step", step, self._state.num_steps + 1), time_s)
+        last = self._state.num_steps if self._begun is None else self._begun.step
+        begun = _Begun(self._count("step", step, last + 1), time_s)
         if self._begun is not None and self._begun != begun:
             self.step()
         self._begun = begun

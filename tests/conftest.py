@@ -11,7 +11,7 @@ hypothesis.settings.register_profile("ml", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("ml")
 
 _PREFIXES = ("ML_", "OMPI_", "SLURM_", "TORCHELASTIC_", "HYDRA_")
-_NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 _TERMINAL = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
 
 

@@ -32,6 +32,8 @@ class RunContext:
         primary_rank: The one that writes what all share. Given as a negative number, it counts from the end.
         clock: Monotonic seconds, for intervals.
         wall_clock: Unix seconds, for data only.
+        status: How the run ended: ``finished``, ``failed`` or ``interrupted``, as its record says it. ``None`` until
+            its backends are closed, and where nobody knows.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class RunContext:
         self.attempt, self.rank, self.world_size = attempt, rank, world_size
         self.primary_rank = resolve_primary_rank(primary_rank, world_size, {})
         self.clock, self.wall_clock = clock, wall_clock
+        self.status: str | None = None
 
     @property
     def is_primary(self) -> bool:
@@ -67,7 +70,8 @@ def detect_rank(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:
     """Returns ``(rank, world_size)`` of this process.
 
     An initialised ``torch.distributed`` decides; then ``RANK`` (torchrun),
-    ``SLURM_PROCID`` and ``OMPI_COMM_WORLD_RANK`` with their sizes; else (0, 1).
+    ``SLURM_PROCID`` and ``OMPI_COMM_WORLD_RANK`` with their sizes; then ``LOCAL_RANK``, where ``NODE_RANK`` is 0
+    and ``WORLD_SIZE`` set, as for the processes that Lightning starts; else (0, 1).
 
     Raises:
         ConfigError: A variable is set, but is not a number or out of range.
@@ -82,6 +86,9 @@ def detect_rank(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:
             if not 0 <= rank < size:
                 raise ConfigError(f"{rank_name}={rank} does not fit {size_name}={size}: ranks are numbered from 0.")
             return rank, size
+    if environ.get("NODE_RANK") == "0" and "LOCAL_RANK" in environ and "WORLD_SIZE" in environ:
+        rank, size = _number(environ, "LOCAL_RANK"), _number(environ, "WORLD_SIZE")
+        return (rank, size) if 0 <= rank < size else (0, 1)
     return 0, 1
 
 

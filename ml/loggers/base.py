@@ -161,7 +161,10 @@ class BaseLogger(BaseObject[ConfigT], Generic[ConfigT], ABC):
         return self.limits.due(state)
 
     def log_config(self, config: DictConfig) -> None:
-        """Takes the run's configuration, once, before the first value. Secrets are out of it already."""
+        """Takes the run's configuration, before the first value; all of it once more when settings are added later.
+
+        Secrets are out of it already.
+        """
 
     def log_scalar(self, key: str, value: Callable[[], int | float], state: State, namespace: str) -> None:
         """Takes a number."""

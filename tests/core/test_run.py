@@ -78,6 +78,9 @@ def test_an_impossible_attempt_or_rank_is_refused(tmp_path, wrong):
         ({"RANK": "0", "WORLD_SIZE": "2", "SLURM_PROCID": "1", "SLURM_NTASKS": "4"}, (0, 2)),
         ({"RANK": "2"}, (2, 3)),
         ({"WORLD_SIZE": "4"}, (0, 1)),
+        ({"LOCAL_RANK": "1", "NODE_RANK": "0", "WORLD_SIZE": "2"}, (1, 2)),  # what Lightning gives its children
+        ({"LOCAL_RANK": "1", "NODE_RANK": "1", "WORLD_SIZE": "4"}, (0, 1)),
+        ({"LOCAL_RANK": "1", "WORLD_SIZE": "2"}, (0, 1)),
     ],
 )
 def test_the_rank_is_what_the_launcher_says(environ, expected):
