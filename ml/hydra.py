@@ -24,7 +24,7 @@ from ml.models.config import CnnConfig
 from ml.tasks.config import DigitsConfig
 from ml.trainers.config import SupervisedTrainerConfig
 
-_BACKENDS = ("tensorboard", "stdout", "json", "journal", "memory")
+_BACKENDS = ("tensorboard", "stdout", "json", "journal", "memory", "csv", "parquet")
 _SCHEMAS: dict[str, dict[str, type[BaseConfig]]] = {
     "trainer": {"supervised": SupervisedTrainerConfig},
     "task": {"digits": DigitsConfig},

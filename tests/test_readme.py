@@ -52,12 +52,12 @@ def test_the_readme_reads_a_run_back(runs, monkeypatch):
 def test_the_backend_of_the_readme_writes_what_is_logged(tmp_path):
     exec(BLOCKS[2], {"__name__": "readme"})
 
-    with ml.start_run(tmp_path / "run", loggers=["csv"]) as run:
+    with ml.start_run(tmp_path / "run", loggers=["tsv"]) as run:
         run.log({"task/loss": 0.5})
         run.step()
 
-    assert (tmp_path / "run" / "csv" / "log.csv").read_bytes() == b"train,1,task,loss,0.5\r\n"
-    assert "csv" in LOGGERS.names()
+    assert (tmp_path / "run" / "tsv" / "log.tsv").read_bytes() == b"train\t1\ttask\tloss\t0.5\r\n"
+    assert "tsv" in LOGGERS.names()
 
 
 def test_the_backend_of_the_readme_has_at_most_25_lines():

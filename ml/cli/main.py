@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from types import ModuleType
 from typing import NoReturn
 
 from ml.cli.output import Output, printable
@@ -23,8 +24,12 @@ _WORDS = {
     "show": "show what a run logged: its keys with last, least and greatest value, and a curve",
     "export": "write a run's scalars as CSV, Parquet or JSON",
     "replay": "give what a run logged to another backend: TensorBoard from the journal, for example",
+    "import": "make a run directory of what TensorBoard, W&B, trackio or a CSV file holds",
     "fsck": "check the files of runs, and rescue what is whole",
 }
+_MODULES = {"import": "import_run"}
+"""The modules of words that no module can be called by."""
+
 _EPILOG = """\
 examples:
   mlog runs runs --sort task/loss          the best run first
@@ -57,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             try:
                 parsed = _parser(arguments).parse_args(arguments)
-                return int(import_module(f"ml.cli.{parsed.word}").run(parsed, output))
+                return int(_module_of(parsed.word).run(parsed, output))
             finally:  # after --help too
                 output.flush()
         except BrokenPipeError:  # whoever read it has enough, as head has
@@ -91,8 +96,12 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         if word in arguments:  # the others need not be imported
-            import_module(f"ml.cli.{word}").configure(of_word)
+            _module_of(word).configure(of_word)
     return parser
+
+
+def _module_of(word: str) -> ModuleType:
+    return import_module(f"ml.cli.{_MODULES.get(word, word)}")
 
 
 def _version() -> str:

@@ -7,7 +7,9 @@ checksum. (TensorBoard itself reads no further.)
 
 import re
 import struct
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from ml.io.damage import Damage
 from ml.io.regular import open_regular
@@ -25,6 +27,18 @@ _WRONG = "the checksum of what the record holds is wrong"
 _MAX_HELD_BYTES = 1 << 28  # a longer record is none of ours
 
 
+class FramedEvent(NamedTuple):
+    """A serialized event, and where in its file its record begins, in bytes."""
+
+    offset: int
+    event: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its record."""
+        return _FRAME_BYTES + len(self.event)
+
+
 def check_event_file(path: Path, seen: set[int], *, is_growing: bool) -> FileCheck:
     """Reads an event file.
 
@@ -37,6 +51,26 @@ def check_event_file(path: Path, seen: set[int], *, is_growing: bool) -> FileChe
         OSError, FormatError: It cannot be read.
     """
     check = FileCheck(path, "events", is_growing)
+    for found in read_events(path):
+        if isinstance(found, Damage):
+            check.damaged(found)
+        else:
+            identity = hash(found.event)
+            check.whole(found.offset, found.size_bytes, is_new=identity not in seen)
+            seen.add(identity)
+        check.size_bytes = found.offset + found.size_bytes
+    return check
+
+
+def read_events(path: Path) -> Iterator[FramedEvent | Damage]:
+    """Yields the events of a file, and the bytes between them that are none.
+
+    Args:
+        path: The file. It may be growing: what has no end yet is a tail.
+
+    Raises:
+        OSError, FormatError: It cannot be read.
+    """
     with open_regular(path) as file:
         window = Window(file)
         offset = 0
@@ -48,16 +82,12 @@ def check_event_file(path: Path, seen: set[int], *, is_growing: bool) -> FileChe
                 size_bytes = _FRAME_BYTES + length
                 event = _event(framed := window.at(offset, size_bytes))
                 if event is not None:
-                    identity = hash(event)
-                    check.whole(offset, size_bytes, is_new=identity not in seen)
-                    seen.add(identity)
+                    yield FramedEvent(offset, event)
                     offset += size_bytes
                     continue
                 damage = _wrong_record(window, offset, framed, size_bytes)
-            check.damaged(damage)
+            yield damage
             offset += damage.size_bytes
-        check.size_bytes = offset
-    return check
 
 
 def _no_record(window: Window, offset: int, head: bytes) -> Damage:

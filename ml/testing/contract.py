@@ -3,16 +3,16 @@
 A test class inherits it, and gives a fixture that says how to make a backend
 that takes scalars, and how to read back what it wrote::
 
-    def read_csv(logger, directory):
-        with open(directory / logger.id / "log.csv", newline="") as file:
-            rows = list(csv.reader(file))
+    def read_tsv(logger, directory):
+        with open(directory / logger.id / "log.tsv", newline="") as file:
+            rows = list(csv.reader(file, "excel-tab"))
         return [(phase, int(step), namespace, key, float(value)) for phase, step, namespace, key, value in rows]
 
 
-    class TestCsvLogger(LoggerContract):
+    class TestTsvLogger(LoggerContract):
         @pytest.fixture
         def backend(self):
-            return Backend("csv", make=lambda: CsvLogger(BaseLoggerConfig("csv")), read=read_csv)
+            return Backend("tsv", make=lambda: TsvLogger(BaseLoggerConfig("tsv")), read=read_tsv)
 
 What the interface leaves open is not tested: which of the kinds a backend takes,
 how often it writes by default, and where its files lie.

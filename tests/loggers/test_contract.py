@@ -1,6 +1,7 @@
 """Every backend of this package keeps the contract, and so does one that keeps its values until it writes."""
 
 import ast
+import csv
 import json
 import re
 from pathlib import Path
@@ -10,6 +11,8 @@ import torch  # noqa: F401  # where it is loaded, the contract looks at its stat
 
 from ml.core.registry import LOGGERS
 from ml.loggers.base import AnyLogger, BaseLoggerConfig
+from ml.loggers.csv import CsvLogger, CsvLoggerConfig
+from ml.loggers.csv_rows import COLUMNS, key_of
 from ml.loggers.journal import JournalLogger, JournalLoggerConfig
 from ml.loggers.json import JsonLogger, JsonLoggerConfig
 from ml.loggers.memory import MemoryLogger
@@ -71,6 +74,16 @@ def read_journal(logger: AnyLogger, directory: Path) -> list[Written]:
     ]
 
 
+def read_csv(logger: AnyLogger, directory: Path) -> list[Written]:
+    path = directory / logger.id / "log.csv"
+    if not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert all(tuple(row) == COLUMNS for row in rows)
+    return [(row["phase"], int(row["step"]), *names_of(key_of(row["key"])), float(row["value"])) for row in rows]
+
+
 def read_tensorboard(logger: AnyLogger, directory: Path) -> list[Written]:
     values = []
     for phase in PHASES:
@@ -128,6 +141,7 @@ BACKENDS = [
     Backend("tensorboard", lambda: TensorBoardLogger(TensorBoardLoggerConfig("tensorboard")), read_tensorboard),
     Backend("stdout", lambda: StdoutLogger(StdoutLoggerConfig("stdout")), read_stdout, exact=False),
     Backend("json", lambda: JsonLogger(JsonLoggerConfig("json")), read_json),
+    Backend("csv", lambda: CsvLogger(CsvLoggerConfig("csv")), read_csv),
     Backend("journal", lambda: JournalLogger(JournalLoggerConfig("journal")), read_journal),
     Backend("memory", lambda: MemoryLogger(BaseLoggerConfig("memory")), read_memory),
     Backend("keeping", lambda: KeepingLogger(BaseLoggerConfig("keeping")), read_memory),
@@ -142,8 +156,8 @@ class TestLoggerContract(LoggerContract):
         return request.param
 
 
-def test_every_backend_of_this_package_is_under_the_contract():
-    ours = {name for name in LOGGERS.names() if LOGGERS.lookup(name).cls.__module__.startswith("ml.")}
+def test_every_backend_of_ml_loggers_is_under_the_contract():
+    ours = {name for name in LOGGERS.names() if LOGGERS.lookup(name).cls.__module__.startswith("ml.loggers.")}
 
     assert ours <= {backend.name for backend in BACKENDS}
     assert len(ours) >= 4

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent / "csv_backend"
+PACKAGE = Path(__file__).parent / "tsv_backend"
 ROOT = Path(__file__).parents[2]
 
 
@@ -31,7 +31,7 @@ def run(installed: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProc
 
 
 def test_a_backend_takes_no_more_than_25_lines():
-    assert len((PACKAGE / "csv_backend.py").read_text().splitlines()) <= 25
+    assert len((PACKAGE / "tsv_backend.py").read_text().splitlines()) <= 25
 
 
 def test_a_backend_in_a_package_of_its_own_keeps_the_contract(installed, tmp_path):
@@ -46,11 +46,11 @@ def test_a_backend_is_found_by_its_entry_point(installed, tmp_path):
     program = """
 from ml import start_run
 
-with start_run("run", loggers=["csv"]) as run:
+with start_run("run", loggers=["tsv"]) as run:
     run.log({"task/loss": 0.5})
     run.step()
 """
     done = run(installed, "-c", program, cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "run" / "csv" / "log.csv").read_text() == "train,1,task,loss,0.5\n"
+    assert (tmp_path / "run" / "tsv" / "log.tsv").read_text() == "train\t1\ttask\tloss\t0.5\n"

@@ -5,14 +5,14 @@ from ml import BaseLogger, BaseLoggerConfig, register_logger
 from ml.io.files import AppendFile
 
 
-@register_logger("csv", BaseLoggerConfig)
-class CsvLogger(BaseLogger[BaseLoggerConfig]):
+@register_logger("tsv", BaseLoggerConfig)
+class TsvLogger(BaseLogger[BaseLoggerConfig]):
     def initialize(self, context):
         super().initialize(context)
-        self.file, self.rows = AppendFile(self.log_directory / "log.csv"), io.StringIO()
+        self.file, self.rows = AppendFile(self.log_directory / "log.tsv"), io.StringIO()
 
     def log_scalar(self, key, value, state, namespace):
-        csv.writer(self.rows).writerow((state.phase, state.num_steps, namespace, key, value()))
+        csv.writer(self.rows, "excel-tab").writerow((state.phase, state.num_steps, namespace, key, value()))
 
     def write(self, state):
         rows, self.rows = self.rows.getvalue(), io.StringIO()

@@ -8,13 +8,13 @@ from ml.core.registry import LOGGERS
 from ml.testing.contract import Backend, LoggerContract
 
 
-def read_csv(logger, directory):
-    with open(directory / logger.id / "log.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
+def read_tsv(logger, directory):
+    with open(directory / logger.id / "log.tsv", newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file, "excel-tab"))
     return [(phase, int(step), namespace, key, float(value)) for phase, step, namespace, key, value in rows]
 
 
-class TestCsvLogger(LoggerContract):
+class TestTsvLogger(LoggerContract):
     @pytest.fixture
     def backend(self):
-        return Backend("csv", make=lambda: LOGGERS.build({"name": "csv"}), read=read_csv)
+        return Backend("tsv", make=lambda: LOGGERS.build({"name": "tsv"}), read=read_tsv)
