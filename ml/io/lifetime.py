@@ -46,6 +46,24 @@ def forget_at_exit(target: Closeable) -> None:
     _to_close.pop(target, None)
 
 
+def close_before_others() -> None:
+    """Has everything closed before the exit hooks run that other libraries have registered until now.
+
+    Hooks run in the reverse order of their registration: a library that is first used by a backend, and then ends
+    its connection at exit, would do so while that backend still has values to write.
+    """
+    atexit.unregister(_close_all)
+    atexit.register(_close_all)
+
+
+def let_pools_be_made_late() -> None:
+    """Lets libraries be imported that bring a pool of threads, also when the interpreter ends already.
+
+    The module of such pools registers a hook when it is imported, which is refused then.
+    """
+    import concurrent.futures.thread  # noqa: F401
+
+
 def _after_fork_in_child() -> None:
     for target in list(_fork_aware):
         target.after_fork_in_child()
