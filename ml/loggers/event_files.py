@@ -204,6 +204,15 @@ class EventFiles:
             raise
         self._half_written.clear()
 
+    def end(self, file: EventFile) -> None:
+        """Closes one of these, as nothing more comes; one that is not durable yet stays, and is synced with them."""
+        try:
+            file.sync()
+        except WriteError:
+            return
+        file.close()
+        self._files.remove(file)
+
     def sync(self) -> None:
         """Returns when everything appended is durable.
 

@@ -33,6 +33,7 @@ MAX_WAITING = 4096
 """Values that a component may hold before the older ones of a key give way: the step was never ended."""
 
 _MAX_IDENTS = 10_000
+_PASSING_ON = ("ml.loggers.multi", "ml.session", "ml.integrations.")  # modules that log what others gave them
 
 _log = logging.getLogger("ml")
 _suffix: ContextVar[str] = ContextVar("ml_namespace_suffix", default="")
@@ -444,7 +445,7 @@ def _refuse(values: object) -> NoReturn:
 
 def _held(value: object) -> Held:
     frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_globals.get("__name__") in ("ml.loggers.multi", "ml.session"):
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(_PASSING_ON):
         frame = frame.f_back
     return Held(f"{frame.f_code.co_filename}:{frame.f_lineno}", None if callable(value) else version(value))
 

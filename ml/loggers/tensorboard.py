@@ -59,7 +59,7 @@ class _Medium(NamedTuple):
 
 
 @dataclass
-class _Logged:
+class Logged:
     """What was logged since the last write. Texts of one tag and step are one value, whichever states logged them."""
 
     scalars: list[_Scalars] = field(default_factory=list)
@@ -67,17 +67,17 @@ class _Logged:
     media: list[_Medium] = field(default_factory=list)
 
 
-class _PhaseRun(NamedTuple):
+class PhaseRun(NamedTuple):
     """A TensorBoard run: the file of one phase, and its tags."""
 
     file: EventFile
     tags: Tags
 
 
-class _Written(NamedTuple):
+class Written(NamedTuple):
     """A record, and what it holds at which step."""
 
-    run: _PhaseRun
+    run: PhaseRun
     step: int
     tags: Iterable[str]
     record: bytes
@@ -125,11 +125,11 @@ class TensorBoardLogger(BaseLogger[TensorBoardLoggerConfig]):
                 "Install it with: pip install tensorboard (it is part of the extra 'train')."
             ) from error
         super().initialize(context)
-        self._logged = _Logged()
+        self._logged = Logged()
         self._scalars: _Scalars | None = None
         self._heads: dict[tuple[str, str], tuple[str, bytes]] = {}
         self._first_steps: dict[Phase, int] = {}
-        self._runs: dict[Phase, _PhaseRun] = {}
+        self._runs: dict[Phase, PhaseRun] = {}
         self._files = EventFiles()
         self._configuration: list[tuple[EventFile, int, bytes]] = []
         self._warned: set[str] = set()
@@ -206,7 +206,7 @@ class TensorBoardLogger(BaseLogger[TensorBoardLoggerConfig]):
 
     def write(self, state: State) -> None:
         """Appends everything logged since the last write, each phase in one piece."""
-        logged, self._logged = self._logged, _Logged()
+        logged, self._logged = self._logged, Logged()
         self._scalars = None
         written = self._encoded(logged)
         self._write_configuration()
@@ -248,7 +248,7 @@ class TensorBoardLogger(BaseLogger[TensorBoardLoggerConfig]):
         first = self._first_steps
         first[state.phase] = min(first.get(state.phase, state.num_steps), state.num_steps)
 
-    def _encoded(self, logged: _Logged) -> list[_Written]:
+    def _encoded(self, logged: Logged) -> list[Written]:
         """Returns the records to append.
 
         Scalars come first, so that their tags are theirs. Media and texts have
@@ -256,7 +256,7 @@ class TensorBoardLogger(BaseLogger[TensorBoardLoggerConfig]):
         """
         from ml.loggers import tensorboard_events as events
 
-        written: list[_Written] = []
+        written: list[Written] = []
         for state, values in logged.scalars:
             run = self._run(state.phase)
             for tag, kind in run.tags.claim(values).items():
@@ -267,20 +267,20 @@ class TensorBoardLogger(BaseLogger[TensorBoardLoggerConfig]):
                     state.phase,
                     kind.name,
                 )
-            written.append(_Written(run, state.num_steps, values, record(scalars_event(state, values.values()))))
+            written.append(Written(run, state.num_steps, values, record(scalars_event(state, values.values()))))
         for (phase, step, tag), (state, texts) in logged.texts.items():
             run = self._run(phase)
             tag = run.tags.tag_of(tag, STRING)
             event = events.event(state.time_s, step, events.text(tag, texts))
-            written.append(_Written(run, step, (tag,), record(event)))
+            written.append(Written(run, step, (tag,), record(event)))
         for state, tag, kind, build in logged.media:
             run = self._run(state.phase)
             tag = run.tags.tag_of(tag, kind)
             event = events.event(state.time_s, state.num_steps, build(tag))
-            written.append(_Written(run, state.num_steps, (tag,), record(event)))
+            written.append(Written(run, state.num_steps, (tag,), record(event)))
         return written
 
-    def _run(self, phase: Phase) -> _PhaseRun:
+    def _run(self, phase: Phase) -> PhaseRun:
         """Returns the TensorBoard run of ``phase``, which begins where the attempt does.
 
         A validation overtakes what earlier attempts validated from this attempt's
@@ -289,7 +289,7 @@ class TensorBoardLogger(BaseLogger[TensorBoardLoggerConfig]):
         if phase not in self._runs:
             first = self._first_steps
             step = min(first[phase], first.get("train", first[phase]))
-            self._runs[phase] = _PhaseRun(self._new_file(self.log_directory / phase, step), Tags())
+            self._runs[phase] = PhaseRun(self._new_file(self.log_directory / phase, step), Tags())
         return self._runs[phase]
 
     def _new_file(self, directory: Path, first_step: int) -> EventFile:
