@@ -24,7 +24,19 @@ from ml.models.config import CnnConfig
 from ml.tasks.config import DigitsConfig
 from ml.trainers.config import SupervisedTrainerConfig
 
-_BACKENDS = ("tensorboard", "stdout", "json", "journal", "memory", "csv", "parquet")
+_BACKENDS = (
+    "tensorboard",
+    "stdout",
+    "json",
+    "journal",
+    "memory",
+    "csv",
+    "parquet",
+    "wandb",
+    "mlflow",
+    "trackio",
+    "sql",
+)
 _SCHEMAS: dict[str, dict[str, type[BaseConfig]]] = {
     "trainer": {"supervised": SupervisedTrainerConfig},
     "task": {"digits": DigitsConfig},

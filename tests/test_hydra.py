@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ml.core.registry import LOGGERS
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -34,7 +36,7 @@ def train(directory: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
         (["+loggers.json.junk=1"], ["'junk'", "'json'", "write_every_n_seconds"]),
         (["+run.nam=x"], ["'run.nam'", "Did you mean 'name'?"]),
         (["+junk=1"], ["'junk'", "loggers", "trainer"]),
-        (["logger=[jsn]"], ["'jsn'", "Did you mean 'json'?", "json, memory, stdout, tensorboard"]),
+        (["logger=[jsn]"], ["'jsn'", "Did you mean 'json'?", "json, memory, mlflow"]),
         (["task=digit"], ["'digit'", "Did you mean 'digits'?"]),
         (["trainer.max_steps=abc"], ["trainer.max_steps=abc", "Integer"]),
         (["logger=[json]", "+loggers.stdout.precision=3"], ["loggers.stdout", "not chosen", "logger=["]),
@@ -127,3 +129,18 @@ def test_any_application_composes_our_backends_into_a_configuration_of_its_own(t
 
     assert run(tmp_path, "app.py").stdout == "[('stdout', None), ('json', 2.0)]\n"
     assert "precison" in run(tmp_path, "app.py", "loggers.stdout.precison=3").stderr
+
+
+def test_every_backend_of_this_package_can_be_chosen():
+    assert {path.stem for path in (ROOT / "configs" / "logger").glob("*.yaml")} == {
+        name for name in LOGGERS.names() if LOGGERS.lookup(name).cls.__module__.startswith("ml.")
+    }
+
+
+def test_the_demo_writes_to_the_backends_that_are_chosen(tmp_path):
+    chosen = "logger=[json,csv,parquet,sql]"
+
+    ran = train(tmp_path, chosen, "trainer.max_steps=3", "run.directory=run")
+
+    assert ran.returncode == 0, ran.stderr
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {"json", "csv", "parquet", "sql"}
