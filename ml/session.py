@@ -16,7 +16,7 @@
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -33,8 +33,10 @@ from ml.io.rankstore import RankStore
 from ml.io.rundir import Resume, RunDirectory, Status, start_run_directory
 from ml.io.signals import Sigterm
 from ml.loggers.base import AnyLogger, BaseLogger
+from ml.loggers.entry import Ident
 from ml.loggers.graphs import outside_of_graphs, skip_frames
 from ml.loggers.group import LoggerGroup
+from ml.loggers.kinds import SCALAR
 from ml.loggers.multi import MultiLogger, check_namespace, items_of
 from ml.loggers.reduce import AcrossRanks, Reduce
 from ml.loggers.report import OnError
@@ -139,10 +141,10 @@ def start_run(
 
 
 class _Begun(NamedTuple):
-    """A step that was begun with a number of the caller's, and its wall-clock time if that is known."""
+    """A step that was begun with a number of the caller's, and its wall-clock time."""
 
     step: int
-    time_s: float | None
+    time_s: float
 
 
 class Run:
@@ -171,6 +173,7 @@ class Run:
         self.logger = MultiLogger("")
         self._place, self._close_timeout_s = place, close_timeout_s
         self._components = {"": self.logger}
+        self._idents: dict[str, Ident] = {}
         self._config = plain_mapping(config)
         self._earlier_s = state.elapsed_time_s or place.elapsed_time_s
         self._started_s = self.context.clock()
@@ -249,16 +252,18 @@ class Run:
 
         Args:
             step: Their counter; it need not grow.
-            time_s: Wall clock, Unix seconds, of the step; by default when it ends.
+            time_s: Wall clock, Unix seconds, of the step; by default when it begins.
         """
         if self._state.phase != "train":
             self._warn_once("begin", "begin_step counts training; in a validation or test pass it does not.")
             return
-        last = self._state.num_steps if self._begun is None else self._begun.step
-        begun = _Begun(self._count("step", step, last + 1), time_s)
-        if self._begun is not None and self._begun != begun:
+        begun = self._begun
+        number = self._count("step", step, (self._state.num_steps if begun is None else begun.step) + 1)
+        if begun is not None:
+            if begun.step == number and time_s in (None, begun.time_s):
+                return
             self.step()
-        self._begun = begun
+        self._begun = _Begun(number, self.context.wall_clock() if time_s is None else time_s)
 
     @outside_of_graphs
     def step(self, *, samples: int = 0, step: int | None = None, force: bool = False) -> None:
@@ -290,6 +295,27 @@ class Run:
             self._state = state._replace(**{counter: getattr(state, counter) + 1})
         ended = self.state
         self.group.write(self._loggers, ended if time_s is None else ended._replace(time_s=time_s), force=force)
+
+    @outside_of_graphs
+    def write_numbers(self, numbers: Sequence[tuple[int, float, str, float]]) -> None:
+        """Logs plain numbers of training steps that are over, and writes all of them; for adapters of other libraries.
+
+        Args:
+            numbers: Step, wall clock in Unix seconds, key and number; those of one step one after the other.
+        """
+        self._end_open_step()
+        base = state = self.state
+        rows = []
+        for step, time_s, key, number in numbers:
+            if step != state.num_steps or time_s != state.time_s:
+                state = base._replace(num_steps=step, time_s=time_s)
+            ident = self._idents.get(key)
+            if ident is None:
+                namespace, name = key.split("/", 1) if key.find("/") > 0 else ("", key)
+                ident = self._idents[key] = (SCALAR, namespace, name)
+            rows.append((state, ident, number))
+        self._state = state._replace(time_s=0.0)
+        self.group.write_numbers(rows)
 
     def end_epoch(self) -> None:
         """Ends an epoch of training."""

@@ -15,7 +15,7 @@ from ml import ConfigError, State, open_run, start_run
 from ml.loggers.base import BaseLoggerConfig
 from ml.loggers.json import JsonLogger
 from ml.loggers.memory import MemoryLogger
-from ml.testing import Gate
+from ml.testing import FakeClock, Gate
 from ml.testing.disk import TestDisk as Disk
 from ml.testing.fakes import WAIT_S
 
@@ -681,6 +681,20 @@ def test_a_step_that_was_begun_ends_when_another_begins_and_keeps_its_number_and
     assert [time.timestamp() for time in scalars["time"]] == [1.7e9 + step for step in (3, 7, 7, 12)]
 
 
+def test_a_step_that_was_begun_has_the_time_at_which_it_began(tmp_path):
+    run = start_run(tmp_path / "run", loggers=["json"])
+    run.context.wall_clock = FakeClock(100.0)
+    run.begin_step(1)
+    run.log({"a": 1.0})
+    run.context.wall_clock.advance(3600)
+    run.begin_step(1)
+    run.log({"b": 1.0})
+    run.begin_step(2)
+    run.close()
+
+    assert [time.timestamp() for time in open_run(tmp_path / "run").scalars()["time"]] == [100.0, 100.0]
+
+
 def test_a_step_that_was_begun_is_not_thinned(tmp_path):
     backend = MemoryLogger(BaseLoggerConfig("memory", write_every_n_seconds=3600, write_media_every_n_seconds=3600))
     with start_run(tmp_path / "run", loggers=backend) as run:
@@ -702,3 +716,22 @@ def test_a_pass_begins_no_step_of_training(tmp_path, caplog):
 
     assert "begin_step counts training" in caplog.text
     assert list(open_run(tmp_path / "run").scalars()["phase"]) == ["valid"]
+
+
+def test_numbers_of_steps_that_are_over_are_written_in_full_after_what_was_logged_before(tmp_path):
+    memory = MemoryLogger(BaseLoggerConfig("memory", exclude=["secret/*"]))
+    with start_run(tmp_path / "run", loggers=[memory]) as run:
+        run.log({"open": 1.0})
+        run.write_numbers(
+            [(step, 100.0 + step, key, step / 2) for step in (3, 4, 2) for key in ("a", "b/c", "secret/x")]
+        )
+        run.log({"next": 1.0})
+        run.step()
+
+    numbers = [
+        ("train", step, namespace, key, step / 2) for step in (3, 4, 2) for namespace, key in (("", "a"), ("b", "c"))
+    ]
+    assert memory.entries == [("train", 1, "", "open", 1.0), *numbers, ("train", 3, "", "next", 1.0)]
+    run.write_numbers([(9, 1.0, "late", 1.0)])
+    stats = run.stats()["memory"]
+    assert (stats.written, stats.dropped, stats.skipped) == (8, {"closed": 1}, {"excluded": 3})

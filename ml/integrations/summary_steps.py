@@ -5,12 +5,17 @@ from collections.abc import Callable
 from types import TracebackType
 
 from ml.integrations.summary_logger import EVENTS, Events
-from ml.io.lifetime import tell_after_fork
+from ml.io.lifetime import close_at_exit, forget_at_exit, tell_after_fork
 from ml.io.worker import Lock
 from ml.loggers.kinds import Kind
 from ml.session import Run
 
 _log = logging.getLogger("ml")
+
+HOLD_S = 0.05
+"""How long numbers are held: as long as a backend's thread waits for company."""
+
+MAX_HELD = 1000
 
 
 class Steps:
@@ -19,21 +24,60 @@ class Steps:
     What may change after the call ends its step at once: then it is copied. Threads may share it.
 
     Args:
-        run: Takes the values, and is closed with this.
+        start: Starts a run, which takes the values and is closed with this. Called once more for what comes after
+            that, as torch's writer goes on in another file.
 
     Attributes:
         lock: Held from the beginning of a step until a value of it is logged.
+        run: The run that was started last.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, start: Callable[[], Run]) -> None:
         self.lock = Lock()
-        self._run = run
+        self.run, self._start = start(), start
         self._step = 0
         self._walltime: float | None = None
         self._tags: set[str] = set()
-        self._is_open = self._is_closed = False
+        self._is_open = self._is_closed = self._is_inert = False
         self._warned: set[str] = set()
+        self._held: list[tuple[int, float, str, float]] = []
+        self._held_since_s = self._time_s = 0.0
         tell_after_fork(self)
+        self._at_exit = _AtExit(self)
+        close_at_exit(self._at_exit)  # before the run, which is older
+
+    def add_number(self, tag: str, number: float, step: object, walltime: float | None) -> None:
+        """Holds a number that cannot change; with others it is handed on at the price of one step.
+
+        That is when another step begins 50 ms or more after the first one that is held, and before anything else is.
+        """
+        if type(step) is not int:
+            step = self.whole(step)
+        with self.lock:
+            if self._is_closed:
+                self._reopen()
+            tags = self._tags
+            if step != self._step or walltime != self._walltime or self._is_open or tag in tags or not tags:
+                self.end()
+                tags.clear()
+                now_s = self.run.context.wall_clock()
+                if self._held and (not 0 <= now_s - self._held_since_s < HOLD_S or len(self._held) >= MAX_HELD):
+                    self.hand_on()
+                if not self._held:
+                    self._held_since_s = now_s
+                self._step, self._walltime = step, walltime
+                self._time_s = now_s if walltime is None else walltime
+            tags.add(tag)
+            self._held.append((step, self._time_s, tag, number))
+            if self._is_closed:
+                self.hand_on()
+
+    def hand_on(self) -> None:
+        """Hands on the numbers that are held."""
+        if self._held:
+            held, self._held = self._held, []
+            self._tags.clear()
+            self.run.write_numbers(held)
 
     def log(
         self, kind: Kind, tag: str, value: object, step: object, walltime: float | None, options: object = None
@@ -41,7 +85,7 @@ class Steps:
         """Logs a value that may change after the call, or a callable, which is called now."""
         with self.lock:
             self.enter(tag, step, walltime)
-            self._run.logger.log(kind, tag, value, options=options)
+            self.run.logger.log(kind, tag, value, options=options)
             self.end()
 
     def log_events(self, name: str, build: Callable[[], Events]) -> None:
@@ -49,7 +93,7 @@ class Steps:
         with self.lock:
             if not self._is_open:
                 self._begin(self._step, None)
-            self._run.logger.log(EVENTS, name, build)
+            self.run.logger.log(EVENTS, name, build)
             self.end()
 
     def enter(self, tag: str, step: object, walltime: float | None) -> None:
@@ -74,11 +118,11 @@ class Steps:
             self.end()
 
     def end(self) -> None:
-        """Ends the open step, if there is one."""
+        """Ends the open step, if there is one; what is held is older or of another one."""
         if self._is_open:
             self._is_open = False
             self._tags.clear()
-            self._run.step()
+            self.run.step()
 
     def whole(self, step: object) -> int:
         """Returns the step that torch's writer makes of what it is given; of what is no number, the last one."""
@@ -88,30 +132,58 @@ class Steps:
             return int(step)  # type: ignore[call-overload,no-any-return]
         except (TypeError, ValueError, OverflowError):
             kind = type(step).__name__
-            self._warn_once(
-                "step", f"In {self._run.path}, global_step is a {kind}, no whole number: the last is taken."
-            )
+            self._warn_once("step", f"In {self.run.path}, global_step is a {kind}, no whole number: the last is taken.")
             return self._step
 
     def close(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Ends the open step and the run, as failed if there is an error."""
         with self.lock:
+            self.hand_on()
             self.end()
             self._is_closed = True
-        self._run.__exit__(kind, error, trace)
+            forget_at_exit(self._at_exit)
+            self.run.__exit__(kind, error, trace)
 
     def after_fork_in_child(self) -> None:
         """Makes a new lock, as a thread of the parent may have held it; the run discards by itself."""
         self.lock = Lock()
+        self._held = []
+        self._is_inert = True
+
+    def _reopen(self) -> None:
+        """Goes on in a further attempt of the run; where no thread can be started any more, what comes is counted."""
+        if not self._is_inert and "closed" not in self._warned:
+            try:
+                self.run = self._start()
+            except Exception as error:  # the interpreter ends, or the directory is not there any more
+                reason = f"it cannot go on ({error})"
+                self._warn_once(
+                    "closed", f"The SummaryWriter of {self.run.path} was closed, and {reason}: it discards."
+                )
+            else:
+                self._is_closed = False
+                close_at_exit(self._at_exit)
 
     def _begin(self, step: int, walltime: float | None) -> None:
+        self.hand_on()
         self.end()
         if self._is_closed:
-            self._warn_once("closed", f"The SummaryWriter of {self._run.path} is closed: it counts, and discards.")
-        self._run.begin_step(step, time_s=self._run.context.wall_clock() if walltime is None else walltime)
+            self._reopen()
+        self.run.begin_step(step, time_s=self.run.context.wall_clock() if walltime is None else walltime)
         self._step, self._walltime, self._is_open = step, walltime, True
 
     def _warn_once(self, about: str, message: str) -> None:
         if about not in self._warned:
             self._warned.add(about)
             _log.warning(message)
+
+
+class _AtExit:
+    """Hands on what is held when the interpreter ends; the run is closed after that."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+
+    def close(self) -> None:
+        with self._steps.lock:
+            self._steps.hand_on()

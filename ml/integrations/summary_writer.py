@@ -21,7 +21,11 @@ TensorBoard shows what it shows for torch's writer, in the run ``<log_dir>/tenso
 - Sound may have two channels and be PCM. Colours of a mesh may be floats.
 - What is larger than 64 MiB is refused. Media that come faster than they are encoded wait, up to 256 MiB; then
   the oldest are dropped, told and counted.
-- A closed writer stays closed. ``add_embedding`` and ``add_onnx_graph`` are not there.
+- ``add_embedding`` and ``add_onnx_graph`` are not there.
+
+A directory that holds a run is joined, and what is added after ``close`` is too, as a further attempt of the run.
+TensorBoard shows all of them, as it does for torch's writer. ``open_run``, which needs a backend such as ``json``,
+takes a later attempt for a resume: from its first step on it stands for those before.
 """
 
 import os
@@ -33,6 +37,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import cast
 
 from ml.core.config import BaseConfig
 from ml.core.state import State
@@ -40,6 +45,7 @@ from ml.integrations.summary_hparams import row, run_of
 from ml.integrations.summary_logger import PLOT, Events, Recipe, SummaryLogger, SummaryLoggerConfig
 from ml.integrations.summary_steps import Steps
 from ml.integrations.summary_values import clip, figures, mesh_parts, number, picture, rescaled, scaled, sound
+from ml.io.rundir import Resume
 from ml.loggers.base import BaseLogger
 from ml.loggers.graphs import outside_of_graphs, skip_frames
 from ml.loggers.kinds import AUDIO, HISTOGRAM, IMAGE, VIDEO, AudioOptions, ImageOptions, VideoOptions
@@ -52,6 +58,9 @@ _REMEDY = (
     "SummaryWriter.{method} is not there. Torch's own writer can write beside this one, into the same log directory:"
     " torch.utils.tensorboard.SummaryWriter({directory!r}).{method}(...)."
 )
+
+MAX_PLAIN = 2.0**1000
+"""What is larger takes the way of all values, which looks at it; so does NaN."""
 
 _AS_IT_IS = ImageOptions(keep_resolution=True)
 
@@ -74,7 +83,7 @@ class SummaryWriter:
             ours.
 
     Attributes:
-        run: What it logs to; ``writer.run.stats()`` counts what became of every value.
+        run: What it logs to; ``writer.run.stats()`` counts what became of every value since it was opened.
         log_dir: The directory of the run, absolute.
 
     Raises:
@@ -92,23 +101,19 @@ class SummaryWriter:
         *,
         loggers: Iterable[LoggerSpec] | LoggerSpec = (),
     ) -> None:
-        backends: list[LoggerSpec]
         backends = [loggers] if isinstance(loggers, str | BaseConfig | Mapping | BaseLogger) else list(loggers)
-        if not any(isinstance(backend, SummaryLogger) for backend in backends):
-            backends.insert(0, _default_backend(purge_step))
-        self.run: Run = start_run(
-            log_dir or _default_directory(comment),
-            loggers=backends,
-            resume="auto" if log_dir else False,
-            state=State(),  # every value says its step
-        )
+        self._steps = Steps(_Attempts(log_dir, comment, purge_step, backends))
         self.log_dir = str(self.run.path)
         self.purge_step, self.max_queue, self.flush_secs = purge_step, max_queue, flush_secs
         self.filename_suffix = filename_suffix
         self._layout: dict[str, dict[str, Sequence[object]]] = {}
         self._lines: dict[str, list[str]] = {}  # of the charts of add_scalars
-        self._steps = Steps(self.run)
         skip_frames(SummaryWriter)
+
+    @property
+    def run(self) -> Run:
+        """What it logs to."""
+        return self._steps.run
 
     def get_logdir(self) -> str:
         """Returns the directory of the run."""
@@ -138,6 +143,11 @@ class SummaryWriter:
         is_plain = kind is float or kind is int
         if not is_plain:
             scalar_value, is_plain = number(scalar_value)
+        if is_plain and type(tag) is str and tag:
+            plain = cast(float, scalar_value)
+            if -MAX_PLAIN < plain < MAX_PLAIN:
+                self._steps.add_number(tag, plain, global_step, walltime)
+                return
         with self._steps.lock:
             self._steps.enter(tag, global_step, walltime)
             self.run.logger.log_scalar(tag, scalar_value)
@@ -506,6 +516,7 @@ class SummaryWriter:
     def flush(self) -> bool:
         """Ends the open step, and returns when everything is durable, True; False if it is not within 10 s."""
         with self._steps.lock:
+            self._steps.hand_on()
             self._steps.end()
         return self.run.flush()
 
@@ -528,6 +539,24 @@ class SummaryWriter:
         if new := [pattern for pattern in patterns if pattern not in known]:
             known += new
             self.add_custom_scalars({"add_scalars": {title: ["Multiline", known]}})
+
+
+class _Attempts:
+    """Starts the run of a writer, and further attempts of it."""
+
+    def __init__(
+        self, log_dir: str | Path | None, comment: str, purge_step: int | None, backends: list[LoggerSpec]
+    ) -> None:
+        self._directory: str | Path = log_dir or _default_directory(comment)
+        self._resume: Resume = "auto" if log_dir else False
+        self._purge_step, self._backends = purge_step, backends
+
+    def __call__(self) -> Run:
+        ours = [] if any(isinstance(b, SummaryLogger) for b in self._backends) else [_default_backend(self._purge_step)]
+        state = State()  # every value says its step
+        run = start_run(self._directory, loggers=[*ours, *self._backends], resume=self._resume, state=state)
+        self._directory, self._resume, self._purge_step = run.path, True, None
+        return run
 
 
 def _default_backend(purge_step: int | None) -> SummaryLogger:

@@ -13,7 +13,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from ml.io.rankstore import RankStore
 from ml.io.worker import LAST_JOIN_S, Lock, get_ident
 from ml.loggers.base import AnyLogger
 from ml.loggers.delivery import Delivery
+from ml.loggers.entry import Ident
 from ml.loggers.off import OffLogger
 from ml.loggers.report import OnError, Reporter, text_of
 from ml.loggers.runner import InPlace, Task
@@ -205,6 +206,29 @@ class LoggerGroup:
             finally:
                 self._writing = False
                 self._snapshots.restore()
+
+    def write_numbers(self, numbers: "Sequence[tuple[State, Ident, float]]") -> None:
+        """Ends steps of training that held plain numbers alone: all of them, at about the price of one step.
+
+        Args:
+            numbers: Each with the state of its step, in order; every backend that takes its series gets it.
+        """
+        if not numbers or get_ident() in self._threads:
+            return
+        with self._lock:
+            if self._writing:
+                self._reporter.notice("values", "A logged callable ended a step while one was being ended: ignored.")
+                return
+            try:
+                self._writing = True
+                self._reporter.raise_first()
+                if self._closed:
+                    for delivery in self._deliveries:
+                        delivery.tally.refuse("closed", len(numbers))
+                else:
+                    self._steps.end_numbers(numbers)
+            finally:
+                self._writing = False
 
     def end_pass(self) -> None:
         """Ends the running validation or test pass: its means, and what is pending of it, are written."""

@@ -214,6 +214,22 @@ class Offers:
             for delivery, given in rows.items():
                 delivery.give_late(state, given)
 
+    def give_all(self, numbers: Sequence[tuple[State, Ident, float]]) -> None:
+        """Gives numbers of training, each with the state of its step, to all that take their series."""
+        for state, of_state in groupby(numbers, itemgetter(0)):
+            rows: dict[tuple[Delivery, ...], list[Row]] = {}
+            for _, ident, number in of_state:
+                route = self._routes.get(ident) or self._route(ident)
+                if route.refusals:
+                    route.tell_refused()
+                if route.problem is not None:
+                    self._fail(route.receivers, "value", route.problem, (ident, number, None, None), route)
+                    continue
+                rows.setdefault(route.receivers, []).append((*route.ident, number))
+            for receivers, given in rows.items():
+                for delivery in receivers:
+                    delivery.give_late(state, given)
+
     def _route(self, ident: Ident) -> Route:
         redact = self._reporter.redactor.redact_text
         route = self._routes[ident] = Route(ident, self._deliveries, self._audiences, redact)

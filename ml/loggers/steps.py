@@ -4,12 +4,13 @@ What a value goes through is drawn in ``values.py``'s terms: an entry of a
 ``MultiLogger`` becomes a row, rows become a batch of each ``Delivery``.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ml.core.errors import LogValueError
 from ml.core.state import State, normalized
 from ml.loggers.delivery import Delivery
+from ml.loggers.entry import Ident
 from ml.loggers.offers import Offers
 from ml.loggers.report import Reporter
 from ml.loggers.snapshot import Snapshots
@@ -90,6 +91,18 @@ class Steps:
         self._step_is_open = False
         if self._across is not None and state.phase == "train":
             self._across.end_step(state, due=bool(due))
+
+    def end_numbers(self, numbers: "Sequence[tuple[State, Ident, float]]") -> None:
+        """Ends steps of training that held numbers alone; see ``LoggerGroup.write_numbers``."""
+        state = numbers[-1][0]
+        self._take_in()
+        if self._state is not None and self._state.phase != "train":
+            self.end_pass()
+        self._offers.unsettle()
+        self._state, self._in_pass = state, False
+        self._offers.give_all(numbers)
+        for delivery in self._deliveries:
+            delivery.hand_over(state)
 
     def refuse(self, components: "Iterable[MultiLogger]") -> None:
         """Counts what was logged after the end."""

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -588,10 +589,28 @@ def test_domains_are_in_an_experiment_which_is_written_only_then(writer):
 # Ends.
 
 
-def test_closing_twice_is_closing_once_and_what_comes_later_is_counted(writer, caplog):
+def test_closing_twice_is_closing_once_and_what_comes_later_goes_on_in_a_further_attempt(directory):
+    writer = SummaryWriter(directory)
     writer.add_scalar("x", 1.0, 1)
     writer.close()
     writer.close()
+    for step in (2, 3):
+        writer.add_scalar("x", 1.0, step)
+    writer.close()
+    writer.add_text("t", "x", 9)
+
+    read = written(writer)
+
+    assert [event.step for event in read.Scalars("x")] == [1, 2, 3]
+    assert [event.step for event in read.Tensors("t/text_summary")] == [9]
+    assert sorted(path.name for path in (Path(writer.log_dir) / "attempts").iterdir()) == ["1", "2", "3"]
+
+
+def test_a_closed_writer_whose_directory_is_taken_counts_what_comes_and_says_so_once(directory, caplog):
+    writer = SummaryWriter(directory)
+    writer.close()
+    shutil.rmtree(writer.log_dir)
+    Path(writer.log_dir).write_text("something else")
     for step in range(3):
         writer.add_scalar("x", 1.0, step)
     writer.add_text("t", "x", 9)
@@ -600,7 +619,7 @@ def test_closing_twice_is_closing_once_and_what_comes_later_is_counted(writer, c
     writer.flush()
 
     assert writer.run.stats()["tensorboard"].dropped == {"closed": 6}
-    assert caplog.text.count("is closed") == 1
+    assert caplog.text.count("it discards") == 1
 
 
 def test_an_exception_ends_the_run_as_failed_and_keeps_what_was_added(directory):
