@@ -1,7 +1,7 @@
 """What every test stands on: an environment that says nothing about ranks, runs and colours."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import hypothesis
 import pytest
@@ -13,6 +13,14 @@ hypothesis.settings.load_profile("ml")
 _PREFIXES = ("ML_", "OMPI_", "SLURM_", "TORCHELASTIC_", "HYDRA_")
 _NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 _TERMINAL = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Makes what a test logged text that can be sent from one process to another: some log half a surrogate pair."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -173,7 +173,7 @@ def test_no_two_series_share_a_tag_whatever_came_first(order):
 # names that are refused
 
 
-@pytest.mark.parametrize("key", ["", None, 3, b"loss", [], object()], ids=repr)
+@pytest.mark.parametrize("key", ["", None, 3, b"loss", [], object()], ids=lambda key: type(key).__name__)
 def test_a_key_that_is_none_costs_its_value_and_is_said(tmp_path, caplog, key):
     memory, model = MemoryLogger(BaseLoggerConfig("memory")), MultiLogger("model")
     with LoggerGroup([memory], RunContext(tmp_path)) as logs:

@@ -167,7 +167,14 @@ def test_two_names_that_look_alike_are_two_series():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [("text", "text"), (b"bytes \xff", "bytes \ufffd"), ("", ""), (7, "7"), ("\ud800", "?"), (lambda: "lazy", "lazy")],
+    [
+        ("text", "text"),
+        (b"bytes \xff", "bytes \ufffd"),
+        ("", ""),
+        (7, "7"),
+        ("\ud800", "?"),
+        pytest.param(lambda: "lazy", "lazy", id="lazy"),
+    ],
     ids=repr,
 )
 def test_a_text_is_what_its_value_says(model, value, text):

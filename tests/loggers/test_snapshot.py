@@ -124,7 +124,7 @@ def test_a_scalar_is_read_under_autocast(snapshots):
         (np.str_("1"), "'1'"),
         ([1.0], "a list"),
         ({}, "a dict"),
-        (object(), "a object"),
+        pytest.param(object(), "a object", id="object"),
         (2**2000, "2001 bits"),
         (np.datetime64("2020-01-01"), "a date"),
     ],
