@@ -16,7 +16,8 @@ from tensorboard.plugins.mesh.plugin_data_pb2 import MeshPluginData
 from tensorboard.util.tensor_util import make_ndarray
 
 from ml.core.errors import FormatError
-from ml.loggers.kinds import AUDIO, HISTOGRAM, IMAGE, POINT_CLOUD, SCALAR, STRING, VIDEO, Kind
+from ml.integrations.media_files import stored
+from ml.loggers.kinds import HISTOGRAM, POINT_CLOUD, SCALAR, STRING, Kind
 from ml.loggers.stored import MAX_BINS, StoredHistogram, StoredMedia
 from ml.media.adopt import Adopted, adopt_picture, adopt_sound
 from ml.media.histogram import Histogram
@@ -110,11 +111,8 @@ class EventValues:
             yield LeftOut(plugin, tag)
 
     def _medium(self, tag: str, adopted: Adopted) -> Found:
-        kind = {"png": IMAGE, "gif": VIDEO, "wav": AUDIO}[adopted.form]
-        about: dict[str, object] = {"shape": list(adopted.shape)}
-        if kind is not IMAGE:
-            about["fps" if kind is VIDEO else "sample_rate"] = adopted.rate
-        return Found(kind, tag, StoredMedia(kind, adopted.form, adopted.data, about, path=tag, origin=self._origin))
+        medium = stored(adopted, path=tag, origin=self._origin)
+        return Found(medium.kind, tag, medium)
 
     def _cloud(self, name: str, parts: dict[int, np.ndarray]) -> Iterator[Found | LeftOut]:
         vertices = parts[MeshPluginData.VERTEX].astype(np.float32)

@@ -251,12 +251,12 @@ def test_what_our_own_loggers_say_does_not_come_in(run):
     with logging_handler(run):
         logging.getLogger("ml").error("ours")
         logging.getLogger("ml.session").error("ours")
-        logging.getLogger("mlflow").error("of another one")
+        logging.getLogger("mlops").error("of another one")
         run.log({"loss": object()})  # is no number, which our own logger says
         run.step()
 
     sources = [(error["source"], error["about"]) for error in errors_of(run)]
-    assert sources.count(("logging", "mlflow")) == 1
+    assert sources.count(("logging", "mlops")) == 1
     assert {source for source, _ in sources if source != "logging"} == {"values"}
     assert len(texts_of(run)) == 1
 

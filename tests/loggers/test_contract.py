@@ -156,8 +156,14 @@ class TestLoggerContract(LoggerContract):
         return request.param
 
 
-def test_every_backend_of_ml_loggers_is_under_the_contract():
-    ours = {name for name in LOGGERS.names() if LOGGERS.lookup(name).cls.__module__.startswith("ml.loggers.")}
+def test_every_backend_of_this_package_is_under_the_contract():
+    homes = {name: LOGGERS.lookup(name).cls.__module__ for name in LOGGERS.names()}
+    here = {name for name, module in homes.items() if module.startswith("ml.loggers.")}
+    elsewhere = {name for name, module in homes.items() if module.startswith("ml.integrations.")}
 
-    assert ours <= {backend.name for backend in BACKENDS}
-    assert len(ours) >= 4
+    assert here <= {backend.name for backend in BACKENDS}
+    for name in elsewhere:
+        tests = Path(__file__).parents[1] / "integrations" / f"test_{name}.py"
+        assert "(LoggerContract):" in tests.read_text()
+    assert len(here) >= 4
+    assert len(elsewhere) >= 5
