@@ -266,7 +266,9 @@ def _is_run(path: Path) -> bool:
 
 def _run_directories(root: Path) -> Iterator[Path]:
     for directory, folders, _ in os.walk(root):
-        folders.sort()
+        folders[:] = sorted(
+            folder for folder in folders if not folder.startswith(".")
+        )  # such as a replay in the making
         if _is_run(Path(directory)):
             folders.clear()
             yield Path(directory)

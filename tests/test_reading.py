@@ -358,6 +358,13 @@ def test_what_lies_inside_a_run_is_no_run_of_its_own(tmp_path):
     assert list(open_runs(tmp_path)) == ["sweep/0"]
 
 
+def test_a_run_that_is_being_made_out_of_sight_is_none_yet(tmp_path):
+    make_runs(tmp_path, "{}")
+    (tmp_path / ".again.1a2b" / "again" / "attempts").mkdir(parents=True)
+
+    assert not [name for name in open_runs(tmp_path) if "again" in name]
+
+
 def test_a_setting_called_like_a_column_does_not_hide_it(tmp_path):
     frame = open_runs(make_runs(tmp_path, "step: 8", "step: 16")).scalars()
 

@@ -14,27 +14,29 @@ from ml.io.files import make_directories
 def staged(directory: Path) -> Iterator[Path]:
     """Gives a directory to write to, which is ``directory`` when the block ends; if that raises, nothing is left of it.
 
+    It has the same name, and lies in a hidden one beside ``directory``.
+
     Args:
         directory: What is there already is replaced. Between two renames there is nothing.
 
     Raises:
         OSError, WriteError: It cannot be made, or put in its place.
     """
-    staging = directory.parent / f".{directory.name}.{secrets.token_hex(4)}"
-    make_directories(staging)
+    hidden = directory.parent / f".{directory.name}.{secrets.token_hex(4)}"
+    staging = hidden / directory.name
     try:
+        make_directories(staging)
         yield staging
-        _put_in_place(staging, directory)
+        _put_in_place(staging, directory, hidden.with_name(f"{hidden.name}.old"))
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _put_in_place(staging: Path, directory: Path) -> None:
+def _put_in_place(staging: Path, directory: Path, old: Path) -> None:
     if not directory.exists():
         OPS.rename(staging, directory)
     else:
-        old = staging.with_name(f"{staging.name}.old")
         OPS.rename(directory, old)
-        OPS.rename(staging, directory)
+        OPS.rename(staging, directory)  # where this fails, what was there before lies in ``old``
         shutil.rmtree(old)
     OPS.sync_directory(directory.parent)

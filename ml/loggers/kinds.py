@@ -18,12 +18,10 @@ from ml.loggers.snapshot import Snapshots
 from ml.loggers.tensors import MAX_BYTES, is_tensor, take
 from ml.media.arrays import as_array, evenly_spaced
 from ml.media.points import point_axis, point_indices
-from ml.media.video import frame_indices
+from ml.media.video import DEFAULT_FPS, frame_indices
 
 if TYPE_CHECKING:
     from ml.media.histogram import Histogram
-
-DEFAULT_FPS = 10.0
 
 
 class ImageOptions(NamedTuple):

@@ -12,10 +12,10 @@ from ml.core.errors import FormatError
 from ml.media.audio import encode_wav, standardize_audio
 from ml.media.decode import MAX_ELEMENTS
 from ml.media.image import encode_png, from_pil
+from ml.media.video import DEFAULT_FPS
 
 _FORMATS = ("PNG", "GIF", "JPEG", "WEBP", "BMP")
 _CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
-_DEFAULT_FPS = 10.0
 
 
 class Adopted(NamedTuple):
@@ -56,7 +56,7 @@ def adopt_picture(data: bytes) -> Adopted:
             for number in range(frames):
                 image.seek(number)
                 duration_ms += float(image.info.get("duration", 0))
-            fps = 1000 * frames / duration_ms if duration_ms > 0 else _DEFAULT_FPS
+            fps = 1000 * frames / duration_ms if duration_ms > 0 else DEFAULT_FPS
             return Adopted("gif", data, (frames, 3, height, width), fps)
         if image.format == "PNG" and image.mode in _CHANNELS:
             return Adopted("png", data, (_CHANNELS[image.mode], height, width))

@@ -9,6 +9,7 @@ from ml.media.arrays import Array, as_array, evenly_spaced
 from ml.media.gif import gif_file
 from ml.media.image import CHANNELS, Pixels, resize, to_uint8
 
+DEFAULT_FPS = 10.0
 MAX_FPS = 50  # browsers show GIF frames of 10 ms for 100 ms, so 20 ms is the shortest
 
 
