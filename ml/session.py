@@ -27,16 +27,15 @@ from ml.core.errors import ConfigError
 from ml.core.plain import plain_mapping
 from ml.core.registry import LOGGERS
 from ml.core.run import RunContext, detect_rank, resolve_primary_rank
-from ml.core.state import PHASES, Phase, State, resumed
+from ml.core.state import PHASES, Phase, State, normalized, resumed
 from ml.io.lifetime import close_at_exit, forget_at_exit, tell_after_fork
-from ml.io.rankstore import RankStore
+from ml.io.rankstore import process_group_store
 from ml.io.rundir import Resume, RunDirectory, Status, start_run_directory
 from ml.io.signals import Sigterm
 from ml.loggers.base import AnyLogger, BaseLogger
 from ml.loggers.entry import Ident
 from ml.loggers.graphs import outside_of_graphs, skip_frames
 from ml.loggers.group import LoggerGroup
-from ml.loggers.kinds import SCALAR
 from ml.loggers.multi import MultiLogger, check_namespace, items_of
 from ml.loggers.reduce import AcrossRanks, Reduce
 from ml.loggers.report import OnError
@@ -106,7 +105,7 @@ def start_run(
     began = resumed(state)
     rank, world_size = detect_rank()
     primary_rank = resolve_primary_rank(primary_rank, world_size)
-    store = _process_group_store()
+    store = process_group_store()
     place = start_run_directory(
         directory,
         resume=resume,
@@ -131,13 +130,15 @@ def start_run(
         raise
     if config is not None:
         group.log_config(config)
-    if state is None and place.attempt > 1 and context.is_primary:
-        _log.warning(
-            "%s is resumed without a state: steps begin at 1 again, and overtake those of the earlier attempt"
-            " when the run is read. Pass state=, the run.state._asdict() of a checkpoint.",
-            place.path,
-        )
-    return Run(group, place, began, config=config, close_timeout_s=close_timeout_s, handle_sigterm=handle_sigterm)
+    return Run(
+        group,
+        place,
+        began,
+        config=config,
+        begins_anew=state is None and place.attempt > 1,
+        close_timeout_s=close_timeout_s,
+        handle_sigterm=handle_sigterm,
+    )
 
 
 class _Begun(NamedTuple):
@@ -166,6 +167,7 @@ class Run:
         state: State,
         *,
         config: object | None = None,
+        begins_anew: bool = False,
         close_timeout_s: float = 0.0,
         handle_sigterm: bool = False,
     ) -> None:
@@ -173,12 +175,12 @@ class Run:
         self.logger = MultiLogger("")
         self._place, self._close_timeout_s = place, close_timeout_s
         self._components = {"": self.logger}
-        self._idents: dict[str, Ident] = {}
         self._config = plain_mapping(config)
         self._earlier_s = state.elapsed_time_s or place.elapsed_time_s
         self._started_s = self.context.clock()
         self._state = state._replace(start_time_s=place.started_s)
         self._begun: _Begun | None = None
+        self._begins_anew = begins_anew  # resumed, and nobody has said where training stands
         self._closed = False
         self._warned: set[str] = set()
         self._sigterm: Sigterm | None = None
@@ -282,9 +284,13 @@ class Run:
             step = begun if step is None else step
         if state.phase == "train":
             following = state.num_steps + 1
+            if step is None and self._begins_anew:
+                self._tell_new_beginning()
+            number = following if step is None else self._count("step", step, following)
             self._state = state._replace(
-                num_steps=following if step is None else self._count("step", step, following),
-                num_epoch_steps=state.num_epoch_steps + 1,
+                num_steps=number,
+                # What is begun once more is no further step.
+                num_epoch_steps=state.num_epoch_steps + (number != state.num_steps),
                 num_samples=state.num_samples + samples,
                 num_epoch_samples=state.num_epoch_samples + samples,
             )
@@ -297,25 +303,33 @@ class Run:
         self.group.write(self._loggers, ended if time_s is None else ended._replace(time_s=time_s), force=force)
 
     @outside_of_graphs
-    def write_numbers(self, numbers: Sequence[tuple[int, float, str, float]]) -> None:
+    def write_numbers(
+        self, numbers: Sequence[tuple[int, float, Ident, float]], *, timeout_s: float | None = None
+    ) -> bool:
         """Logs plain numbers of training steps that are over, and writes all of them; for adapters of other libraries.
 
         Args:
-            numbers: Step, wall clock in Unix seconds, key and number; those of one step one after the other.
+            numbers: Step, wall clock in Unix seconds, series (of ``run.logger.scalar_ident``) and number; those of one
+                step one after the other.
+            timeout_s: How long to wait for a step that another thread is ending; ``None``: as long as that takes, and
+                an open step is ended first. Only the thread that trains may do that.
+
+        Returns:
+            False where a step is being ended, or is open, or a pass is running: nothing was taken.
         """
+        if self._state.phase != "train" or (timeout_s is not None and any(map(len, self._loggers))):
+            return False
         self._end_open_step()
-        base = state = self.state
+        self._begun = None
+        state = self.state
         rows = []
-        for step, time_s, key, number in numbers:
+        for step, time_s, ident, number in numbers:
             if step != state.num_steps or time_s != state.time_s:
-                state = base._replace(num_steps=step, time_s=time_s)
-            ident = self._idents.get(key)
-            if ident is None:
-                namespace, name = key.split("/", 1) if key.find("/") > 0 else ("", key)
-                ident = self._idents[key] = (SCALAR, namespace, name)
+                state = normalized(state._replace(num_steps=step, time_s=time_s))
+                step, time_s = state.num_steps, state.time_s
             rows.append((state, ident, number))
-        self._state = state._replace(time_s=0.0)
-        self.group.write_numbers(rows)
+        self._state = self._state._replace(num_steps=state.num_steps)
+        return self.group.write_numbers(rows, timeout_s)
 
     def end_epoch(self) -> None:
         """Ends an epoch of training."""
@@ -387,6 +401,7 @@ class Run:
             ending.callback(self._close_group, time.monotonic() + backends_s)
             self.group.begin_close(backends_s)
             self._end_open_step()
+            self._tell_overwritten()
         return self.group.stats()
 
     def _close_group(self, deadline_s: float) -> None:
@@ -448,6 +463,25 @@ class Run:
             self._warn_once(name, f"{name}= is a whole number, got a {kind}: {count} is taken.")
         return count
 
+    def _tell_new_beginning(self) -> None:
+        self._begins_anew = False
+        if self.context.is_primary:
+            _log.warning(
+                "%s is resumed without a state: steps begin at 1 again, and overtake those of the earlier attempt"
+                " when the run is read. Pass state=, the run.state._asdict() of a checkpoint.",
+                self.path,
+            )
+
+    def _tell_overwritten(self) -> None:
+        count = sum(component.overwritten for component in self._loggers)
+        if count:
+            _log.warning(
+                "%s: %d values were replaced by a later one of the same key in the same step, and not written. Call"
+                " run.step() at the end of every step.",
+                self.path,
+                count,
+            )
+
     def _warn_once(self, about: str, message: str) -> None:
         if about not in self._warned:
             self._warned.add(about)
@@ -500,12 +534,3 @@ def _status(error: BaseException | None) -> Status:
         return "interrupted"
     clean_exit = isinstance(error, SystemExit) and error.code in (None, 0)
     return "finished" if error is None or clean_exit else "failed"
-
-
-def _process_group_store() -> RankStore | None:
-    """Returns the store through which the ranks of ``torch.distributed`` found one another."""
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
-        return None
-    store: RankStore = distributed.distributed_c10d._get_default_store()
-    return store

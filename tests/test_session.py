@@ -11,7 +11,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 
-from ml import ConfigError, State, open_run, start_run
+from ml import ConfigError, State, namespace_context, open_run, start_run
 from ml.loggers.base import BaseLoggerConfig
 from ml.loggers.json import JsonLogger
 from ml.loggers.memory import MemoryLogger
@@ -429,10 +429,14 @@ def test_a_state_kept_inside_of_a_pass_goes_on_in_training(memory):
 
 def test_a_run_resumed_without_a_state_says_that_steps_begin_again(memory, caplog):
     start(memory_of_its_own()).close()
-    start(memory_of_its_own(), resume=True, state=State(num_steps=3)).close()
+    for state in (State(num_steps=3), None):
+        with start(memory_of_its_own(), resume=True, state=state) as run:
+            run.begin_step(7)  # a loop that numbers its steps itself says where it stands
+            run.step()
     assert not caplog.records
 
-    start(memory, resume=True).close()
+    with start(memory, resume=True) as run:
+        run.step()
 
     assert "steps begin at 1 again" in caplog.text
     assert "run.state._asdict()" in caplog.text
@@ -722,9 +726,8 @@ def test_numbers_of_steps_that_are_over_are_written_in_full_after_what_was_logge
     memory = MemoryLogger(BaseLoggerConfig("memory", exclude=["secret/*"]))
     with start_run(tmp_path / "run", loggers=[memory]) as run:
         run.log({"open": 1.0})
-        run.write_numbers(
-            [(step, 100.0 + step, key, step / 2) for step in (3, 4, 2) for key in ("a", "b/c", "secret/x")]
-        )
+        series = [run.logger.scalar_ident(key) for key in ("a", "b/c", "secret/x")]
+        assert run.write_numbers([(step, 100.0 + step, ident, step / 2) for step in (3, 4, 2) for ident in series])
         run.log({"next": 1.0})
         run.step()
 
@@ -732,6 +735,68 @@ def test_numbers_of_steps_that_are_over_are_written_in_full_after_what_was_logge
         ("train", step, namespace, key, step / 2) for step in (3, 4, 2) for namespace, key in (("", "a"), ("b", "c"))
     ]
     assert memory.entries == [("train", 1, "", "open", 1.0), *numbers, ("train", 3, "", "next", 1.0)]
-    run.write_numbers([(9, 1.0, "late", 1.0)])
+    run.write_numbers([(9, 1.0, run.logger.scalar_ident("late"), 1.0)])
     stats = run.stats()["memory"]
     assert (stats.written, stats.dropped, stats.skipped) == (8, {"closed": 1}, {"excluded": 3})
+
+
+def test_numbers_of_steps_wait_while_a_pass_runs_and_while_a_step_is_open_for_another_thread(memory):
+    run = start(memory)
+    number = (7, 100.0, run.logger.scalar_ident("x"), 0.5)
+    with run.phase("valid"):
+        run.log({"loss": 10.0})
+        assert not run.write_numbers([number])
+        run.step()
+        run.log({"loss": 20.0})
+        run.step()
+    run.log({"open": lambda: 1.0})
+    assert not run.write_numbers([number], timeout_s=0.0)
+    assert run.write_numbers([number])
+    run.close()
+
+    assert [entry[1:] for entry in memory.entries] == [(0, "", "loss", 15.0), (1, "", "open", 1.0), (7, "", "x", 0.5)]
+
+
+def test_a_number_of_a_step_is_of_the_namespace_in_which_it_is_named(memory):
+    run = start(memory)
+    with namespace_context("gen"):
+        inside = run.logger.scalar_ident("a/x")
+    run.write_numbers([(1, 1.0, inside, 0.5), (1, 1.0, run.logger.scalar_ident("a/x"), 0.25)])
+    run.close()
+
+    assert [entry[2:] for entry in memory.entries] == [("gen", "a/x", 0.5), ("a", "x", 0.25)]
+
+
+def test_a_step_that_is_begun_in_pieces_counts_once(memory):
+    run = start(memory)
+    for step in (5, 5, 6):
+        run.begin_step(step)
+        run.log({"x": 1.0})
+        run.step()
+
+    assert run.state.num_epoch_steps == 2
+    run.close()
+
+
+def test_settings_of_any_kind_are_recorded_and_none_of_them_raises(tmp_path):
+    class Unshowable:
+        def __str__(self):
+            raise RuntimeError("no text")
+
+    circle = {"width": 8}
+    circle["self"] = circle
+    run = start_run(tmp_path / "run", loggers=["json"])
+    run.log_config({"circle": circle, "odd": Unshowable(), "labels": {str(i): f"label {i}" for i in range(3)}})
+    run.close()
+
+    config = open_run(tmp_path / "run").config
+    assert (config.circle.width, config.circle.self, config.odd) == (8, "...", "<Unshowable>")
+    assert config.labels["2"] == "label 2"
+
+
+def test_what_a_missing_step_overwrites_is_said_at_the_end(memory, caplog):
+    with start(memory) as run:
+        for loss in LOSSES:
+            run.log({"loss": loss})
+
+    assert "2 values were replaced by a later one of the same key in the same step" in caplog.text

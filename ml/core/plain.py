@@ -25,27 +25,30 @@ def plain_mapping(config: object) -> dict[str | int | float | bool, Plain]:
         config: A mapping, a DictConfig, or an object with attributes. ``None`` stands for an empty one,
             and what is none of these becomes ``{"config": text}``.
     """
-    plain = _plain({} if config is None else config)
+    plain = _plain({} if config is None else config, ())
     if not isinstance(plain, dict):
-        plain = _plain(vars(config)) if hasattr(config, "__dict__") else {"config": plain}
+        plain = _plain(vars(config), ()) if hasattr(config, "__dict__") else {"config": plain}
     assert isinstance(plain, dict)
     return plain
 
 
-def _plain(node: object) -> Plain:
+def _plain(node: object, above: tuple[int, ...]) -> Plain:
+    if id(node) in above:
+        return "..."  # a circle, as other libraries' settings may have one
+    above = (*above, id(node))
     if isinstance(node, DictConfig | ListConfig):
         node = OmegaConf.to_container(node, resolve=False)
     if dataclasses.is_dataclass(node) and not isinstance(node, type):
         node = {field.name: getattr(node, field.name, MISSING) for field in dataclasses.fields(node)}
     if isinstance(node, Mapping):
         return {
-            key if isinstance(key, bool | int | float) else str(_leaf(key)): _plain(value)
+            key if isinstance(key, bool | int | float) else str(_leaf(key)): _plain(value, above)
             for key, value in node.items()
         }
     if isinstance(node, set | frozenset):
         node = sorted(node, key=str)
     if isinstance(node, list | tuple):
-        return [_plain(value) for value in node]
+        return [_plain(value, above) for value in node]
     value = _leaf(node)
     return value if not isinstance(value, str) or _is_valid(value) else escaped(value)
 
@@ -57,10 +60,17 @@ def _leaf(value: object) -> bool | int | float | str | None:
         return value.name
     if isinstance(value, Integral):
         return int(value)
-    return float(value) if isinstance(value, Real) else str(value)
+    if isinstance(value, Real):
+        return float(value)
+    try:
+        return str(value)
+    except Exception:  # whatever a library hands over as a setting
+        return f"<{type(value).__name__}>"
 
 
 def _is_valid(text: str) -> bool:
+    if "${" not in text:
+        return True
     try:
         OmegaConf.create({"text": text})
     except OmegaConfBaseException:
@@ -71,6 +81,20 @@ def _is_valid(text: str) -> bool:
 def escaped(text: str) -> str:
     """Returns text that a configuration takes for text, whatever interpolation it looks like."""
     return _INTERPOLATION.sub(r"\1\1\\${", text)
+
+
+def resolved_mapping(plain: dict[str | int | float | bool, Plain]) -> Plain:
+    """Returns what ``plain_mapping`` returned with its interpolations resolved, as far as they can be."""
+    # Mostly there is none, and a tokenizer's settings may have a hundred thousand entries.
+    return resolved(DictConfig(plain), ()) if _has_interpolation(plain) else plain
+
+
+def _has_interpolation(node: Plain) -> bool:
+    if isinstance(node, dict):
+        return any(map(_has_interpolation, node.values()))
+    if isinstance(node, list):
+        return any(map(_has_interpolation, node))
+    return isinstance(node, str) and "${" in node
 
 
 def resolved(node: DictConfig | ListConfig, above: tuple[int, ...]) -> Plain:

@@ -17,7 +17,7 @@ from urllib.parse import quote, quote_plus, unquote
 
 from omegaconf import DictConfig
 
-from ml.core.plain import Plain, escaped, plain_mapping, resolved
+from ml.core.plain import Plain, escaped, plain_mapping, resolved_mapping
 from ml.core.secret_names import is_secret, secrecy
 from ml.core.secret_text import PIECE_LENGTH, Span, secrets_in
 
@@ -62,7 +62,7 @@ class Redactor:
         Args:
             config: What ``redact_config`` takes.
         """
-        plain = resolved(DictConfig(plain_mapping(config)), ())
+        plain = resolved_mapping(plain_mapping(config))
         self._learn(secret for name, secret in _secret_settings(plain, "") if not _is_word(name, secret))
         self._learn(secret for text in _strings(plain) for secret in _found(text) if not secret.isalpha())
 
@@ -98,8 +98,9 @@ class Redactor:
                 dataclass or an ``argparse.Namespace``. ``None`` stands for an empty one.
         """
         # Masked first: what an interpolation carries elsewhere is then the mask.
-        masked = DictConfig(self._masked(plain_mapping(config), under=""))
-        return DictConfig(self._texts(resolved(masked, ())))
+        masked = self._masked(plain_mapping(config), under="")
+        assert isinstance(masked, dict), "a mapping stays one"
+        return DictConfig(self._texts(resolved_mapping(masked)))
 
     def _learn(self, values: Iterable[str]) -> None:
         found = {value.strip() for value in values}

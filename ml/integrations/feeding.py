@@ -81,8 +81,12 @@ class Feed:
         """Gives what logs pictures and their like; they are taken before it ends, so they may be changed afterwards.
 
         Args:
-            step: The framework's counter. ``None``: the last one.
+            step: The framework's counter. ``None``: the last one; before the first of a resumed run, the first one that
+                comes, since nobody knows yet where training stands.
         """
+        if step is None and self._step is None and self.run.context.attempt > 1:
+            yield self.run.logger
+            return
         self._begin(self._last_step if step is None else step)
         yield self.run.logger
         self.end_step()

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 from ml.core.errors import LogValueError
+from ml.core.plain import plain_mapping
 from ml.core.redact import Redactor
 from ml.integrations.summary_logger import Events
 from ml.integrations.summary_values import number
@@ -35,7 +36,7 @@ def row(
     measured = {tag: _number(f"The metric '{tag}'", value) for tag, value in _mapping("metric_dict", metrics)}
     redactor = redactor or Redactor(os.environ)
     redactor.learn_config(given)
-    public = redactor.redact_config(given)
+    public = plain_mapping(redactor.redact_config(given))
     safe = {name: value if isinstance(value, float) else str(public[name]) for name, value in given.items()}
     values = events.session(safe, measured, _domains(domains, safe))
     return Events((events.summary(values),), tuple(measured), step, run)

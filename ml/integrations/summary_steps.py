@@ -1,24 +1,26 @@
 """The steps of a run whose values come one by one, each with its step, as torch's ``SummaryWriter`` is given them."""
 
 import logging
+import math
 from collections.abc import Callable
 from types import TracebackType
 
 from ml.integrations.summary_logger import EVENTS, Events
 from ml.io.lifetime import close_at_exit, forget_at_exit, tell_after_fork
-from ml.io.worker import Lock
+from ml.io.worker import Lock, Worker
+from ml.loggers.entry import Ident
 from ml.loggers.kinds import Kind
 from ml.session import Run
 
 _log = logging.getLogger("ml")
 
 HOLD_S = 0.05
-"""How long numbers are held: as long as a backend's thread waits for company."""
+"""How long numbers are held, so that many steps are handed on as one."""
 
 MAX_HELD = 1000
 
 
-class Steps:
+class SummarySteps:
     """Begins a step of a run when a value of another one comes, or of a tag that the open step has a value of.
 
     What may change after the call ends its step at once: then it is copied. Threads may share it.
@@ -40,8 +42,9 @@ class Steps:
         self._tags: set[str] = set()
         self._is_open = self._is_closed = self._is_inert = False
         self._warned: set[str] = set()
-        self._held: list[tuple[int, float, str, float]] = []
-        self._held_since_s = self._time_s = 0.0
+        self._held: list[tuple[int, float, Ident, float]] = []
+        self._time_s = 0.0
+        self._timer = self._start_timer()
         tell_after_fork(self)
         self._at_exit = _AtExit(self)
         close_at_exit(self._at_exit)  # before the run, which is older
@@ -49,7 +52,7 @@ class Steps:
     def add_number(self, tag: str, number: float, step: object, walltime: float | None) -> None:
         """Holds a number that cannot change; with others it is handed on at the price of one step.
 
-        That is when another step begins 50 ms or more after the first one that is held, and before anything else is.
+        That is within 50 ms, and before anything else is.
         """
         if type(step) is not int:
             step = self.whole(step)
@@ -60,24 +63,27 @@ class Steps:
             if step != self._step or walltime != self._walltime or self._is_open or tag in tags or not tags:
                 self.end()
                 tags.clear()
-                now_s = self.run.context.wall_clock()
-                if self._held and (not 0 <= now_s - self._held_since_s < HOLD_S or len(self._held) >= MAX_HELD):
+                if len(self._held) >= MAX_HELD:
                     self.hand_on()
-                if not self._held:
-                    self._held_since_s = now_s
-                self._step, self._walltime = step, walltime
-                self._time_s = now_s if walltime is None else walltime
+                self._step, self._walltime, self._time_s = step, walltime, self._time_of(walltime)
             tags.add(tag)
-            self._held.append((step, self._time_s, tag, number))
+            self._held.append((step, self._time_s, self.run.logger.scalar_ident(tag), number))
             if self._is_closed:
                 self.hand_on()
+            elif len(self._held) == 1:
+                self._timer.submit(None, size_bytes=0)
 
-    def hand_on(self) -> None:
-        """Hands on the numbers that are held."""
+    def hand_on(self, timeout_s: float | None = None) -> None:
+        """Hands on the numbers that are held; they wait on while a callable runs, or a pass.
+
+        Args:
+            timeout_s: How long to wait for a step that another thread is ending.
+        """
         if self._held:
             held, self._held = self._held, []
             self._tags.clear()
-            self.run.write_numbers(held)
+            if not self.run.write_numbers(held, timeout_s=timeout_s):
+                self._held = held + self._held
 
     def log(
         self, kind: Kind, tag: str, value: object, step: object, walltime: float | None, options: object = None
@@ -138,17 +144,33 @@ class Steps:
     def close(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Ends the open step and the run, as failed if there is an error."""
         with self.lock:
+            was_closed, self._is_closed = self._is_closed, True
             self.hand_on()
             self.end()
-            self._is_closed = True
             forget_at_exit(self._at_exit)
             self.run.__exit__(kind, error, trace)
+            self.hand_on()  # what no step could take is counted
+        if not was_closed:  # without the lock, which its thread may wait for
+            self._timer.stop(0.0)
 
     def after_fork_in_child(self) -> None:
         """Makes a new lock, as a thread of the parent may have held it; the run discards by itself."""
         self.lock = Lock()
         self._held = []
         self._is_inert = True
+
+    def _start_timer(self) -> Worker[None]:
+        return Worker("ml-summary", self._hand_on_late, max_bytes=1, linger_s=HOLD_S)
+
+    def _hand_on_late(self, signals: list[None]) -> float | None:
+        with self.lock:
+            # A signal handler may add a number while its thread ends a step, and waits for this lock then.
+            self.hand_on(timeout_s=0.0)
+            return HOLD_S if self._held and not self._is_closed else None
+
+    def _time_of(self, walltime: float | None) -> float:
+        is_time = isinstance(walltime, int | float) and math.isfinite(walltime)
+        return float(walltime) if is_time and walltime is not None else self.run.context.wall_clock()
 
     def _reopen(self) -> None:
         """Goes on in a further attempt of the run; where no thread can be started any more, what comes is counted."""
@@ -162,6 +184,7 @@ class Steps:
                 )
             else:
                 self._is_closed = False
+                self._timer = self._start_timer()
                 close_at_exit(self._at_exit)
 
     def _begin(self, step: int, walltime: float | None) -> None:
@@ -169,7 +192,7 @@ class Steps:
         self.end()
         if self._is_closed:
             self._reopen()
-        self.run.begin_step(step, time_s=self.run.context.wall_clock() if walltime is None else walltime)
+        self.run.begin_step(step, time_s=self._time_of(walltime))
         self._step, self._walltime, self._is_open = step, walltime, True
 
     def _warn_once(self, about: str, message: str) -> None:
@@ -181,7 +204,7 @@ class Steps:
 class _AtExit:
     """Hands on what is held when the interpreter ends; the run is closed after that."""
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, steps: SummarySteps) -> None:
         self._steps = steps
 
     def close(self) -> None:

@@ -31,8 +31,8 @@ def number(value: object) -> tuple[object, bool]:
 
     What is no number, and what lies on an accelerator, comes back as it is.
     """
-    if isinstance(value, int | float):
-        return value, True
+    if isinstance(value, int | float):  # of numpy's too, and truth values
+        return float(value) if isinstance(value, float) else int(value), True
     if is_tensor(value):
         held: Any = value
         if held.device.type != "cpu" or held.numel() != 1 or held.is_complex() or hasattr(held, "to_local"):
@@ -42,7 +42,7 @@ def number(value: object) -> tuple[object, bool]:
             value = value[0]
     elif isinstance(value, np.ndarray | np.generic) and value.size == 1:
         value = value.item()
-    return value, isinstance(value, int | float)
+    return (int(value), True) if isinstance(value, bool) else (value, isinstance(value, int | float))
 
 
 def array_of(value: object) -> "Array | Tensor":

@@ -43,7 +43,7 @@ from ml.core.config import BaseConfig
 from ml.core.state import State
 from ml.integrations.summary_hparams import row, run_of
 from ml.integrations.summary_logger import PLOT, Events, Recipe, SummaryLogger, SummaryLoggerConfig
-from ml.integrations.summary_steps import Steps
+from ml.integrations.summary_steps import SummarySteps
 from ml.integrations.summary_values import clip, figures, mesh_parts, number, picture, rescaled, scaled, sound
 from ml.io.rundir import Resume
 from ml.loggers.base import BaseLogger
@@ -102,7 +102,7 @@ class SummaryWriter:
         loggers: Iterable[LoggerSpec] | LoggerSpec = (),
     ) -> None:
         backends = [loggers] if isinstance(loggers, str | BaseConfig | Mapping | BaseLogger) else list(loggers)
-        self._steps = Steps(_Attempts(log_dir, comment, purge_step, backends))
+        self._steps = SummarySteps(_Attempts(log_dir, comment, purge_step, backends))
         self.log_dir = str(self.run.path)
         self.purge_step, self.max_queue, self.flush_secs = purge_step, max_queue, flush_secs
         self.filename_suffix = filename_suffix

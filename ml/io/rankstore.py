@@ -1,5 +1,6 @@
 """What the ranks of a job have in common, as far as it is used here: a store of keys and values."""
 
+import sys
 from typing import Protocol
 
 
@@ -30,3 +31,12 @@ class RankStore(Store, Protocol):
 
     def clone(self) -> "RankStore":
         """Returns the same store over a connection of its own: calls of one connection wait for one another."""
+
+
+def process_group_store() -> RankStore | None:
+    """Returns the store through which the ranks of ``torch.distributed`` found one another; ``None``: they did not."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
+        return None
+    store: RankStore = distributed.distributed_c10d._get_default_store()
+    return store

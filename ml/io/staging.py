@@ -37,6 +37,10 @@ def _put_in_place(staging: Path, directory: Path, old: Path) -> None:
         OPS.rename(staging, directory)
     else:
         OPS.rename(directory, old)
-        OPS.rename(staging, directory)  # where this fails, what was there before lies in ``old``
+        try:
+            OPS.rename(staging, directory)
+        except BaseException:
+            OPS.rename(old, directory)
+            raise
         shutil.rmtree(old)
     OPS.sync_directory(directory.parent)

@@ -207,28 +207,34 @@ class LoggerGroup:
                 self._writing = False
                 self._snapshots.restore()
 
-    def write_numbers(self, numbers: "Sequence[tuple[State, Ident, float]]") -> None:
+    def write_numbers(self, numbers: "Sequence[tuple[State, Ident, float]]", timeout_s: float | None = None) -> bool:
         """Ends steps of training that held plain numbers alone: all of them, at about the price of one step.
 
         Args:
             numbers: Each with the state of its step, in order; every backend that takes its series gets it.
+            timeout_s: How long to wait for a step that another thread is ending; ``None``: as long as that takes.
+
+        Returns:
+            False where a step is being ended, or a backend calls: nothing was taken.
         """
-        if not numbers or get_ident() in self._threads:
-            return
-        with self._lock:
+        if self.is_backend_here or not self._lock.acquire(timeout=-1 if timeout_s is None else timeout_s):
+            return False
+        try:
             if self._writing:
-                self._reporter.notice("values", "A logged callable ended a step while one was being ended: ignored.")
-                return
+                return False
             try:
                 self._writing = True
                 self._reporter.raise_first()
                 if self._closed:
                     for delivery in self._deliveries:
                         delivery.tally.refuse("closed", len(numbers))
-                else:
+                elif numbers:
                     self._steps.end_numbers(numbers)
             finally:
                 self._writing = False
+        finally:
+            self._lock.release()
+        return True
 
     def end_pass(self) -> None:
         """Ends the running validation or test pass: its means, and what is pending of it, are written."""

@@ -69,7 +69,9 @@ def read_values(source: Path, kind: Kind, key: str | None = None) -> list[Logged
     first_steps: dict[tuple[int, Phase], int] = {}
     damaged: list[str] = []
     if not source.exists():
-        _log.warning("There is no %s: the run has no JSON backend, or has logged nothing yet.", source)
+        events = source.parent.parent / "tensorboard"
+        cure = f" What is in {events} is read by: mlog import {source.parent.parent} DIR." if events.is_dir() else ""
+        _log.warning("There is no %s: the run has no JSON backend, or has logged nothing yet.%s", source, cure)
     folder = source.parent if source.name == LOG else source
     for found in written(source):
         if isinstance(found, Problem):

@@ -345,6 +345,15 @@ class MultiLogger:
         for group in self._in_place.values():
             group.end_windows()
 
+    def scalar_ident(self, key: str) -> Ident:
+        """Returns the series of a number that is logged here and now as ``key``, a text that is not empty."""
+        ident = self._idents.get(key) if not _suffix.get() else None
+        if ident is None:
+            ident = _ident(kinds.SCALAR, self.default_namespace, key)
+            if not _suffix.get() and len(self._idents) < _MAX_IDENTS:
+                self._idents[key] = ident
+        return ident
+
     def take(self) -> list[Entry]:
         """Returns what was logged since the last call, in order, and forgets it."""
         entries = self._entries
@@ -381,15 +390,12 @@ class MultiLogger:
         if type(key) is not str or type(namespace) is not str:
             self._add_odd(kind, key, value, namespace, options)
             return
-        if suffix := _suffix.get():
-            namespace = namespace + suffix if namespace else suffix[1:]
+        if _suffix.get():
             name = None
-        if not namespace and key.find("/") > 0:  # "/x" stays what it is: it is another key than "x"
-            namespace, _, key = key.partition("/")
+        ident = kind, namespace, key = _ident(kind, namespace, key)
         value_type = type(value)
         plain = value_type is FunctionType or value_type is float or value_type is int
         entries = self._entries
-        ident = (kind, namespace, key)
         if not key or (name is None and "/" in namespace) or not (options is None or is_sound(options)):
             plain, name = False, None  # it will fail whatever the value is, and only here is known who logged it
         entries.append((ident, value, options, None if plain else _held(value)))
@@ -429,6 +435,15 @@ class MultiLogger:
                 f"The logger of '{self.default_namespace}'" if self.default_namespace else "run.log",
                 len(entries),
             )
+
+
+def _ident(kind: kinds.Kind, namespace: str, key: str) -> Ident:
+    """Returns the series that a call is of, inside of the running ``namespace_context``."""
+    if suffix := _suffix.get():
+        namespace = namespace + suffix if namespace else suffix[1:]
+    if not namespace and key.find("/") > 0:  # "/x" stays what it is: it is another key than "x"
+        namespace, _, key = key.partition("/")
+    return kind, namespace, key
 
 
 def items_of(values: Mapping[str, object], call: str) -> Iterable[tuple[str, object]]:

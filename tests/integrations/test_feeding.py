@@ -39,6 +39,21 @@ def test_a_step_is_open_until_something_of_another_step_is_logged(tmp_path):
     assert run.state.num_steps == 5
 
 
+def test_a_picture_that_comes_before_any_step_of_a_resumed_run_hides_nothing_of_the_earlier_attempt(tmp_path):
+    for attempt, steps in enumerate(((0, 1, 2), (3, 4)), start=1):
+        with ml.start_run(tmp_path / "run", loggers=["json"], resume="auto") as run:
+            feed = Feed(run)
+            with feed.media(None) as logger:
+                logger.log_image("check", np.full((8, 8), attempt))
+            for step in steps:
+                feed.log(step, {"a": step})
+            feed.end()
+
+    read = ml.open_run(tmp_path / "run")
+    assert list(read.scalars("a")["value"]) == [0, 1, 2, 3, 4]
+    assert [image.step for image in read.images("check")] == [0, 3]
+
+
 def test_a_step_may_be_smaller_than_the_one_before(tmp_path):
     memory, run = memory_run(tmp_path / "run")
     for step in (10, 0, 4):

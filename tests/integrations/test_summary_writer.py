@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -28,7 +29,9 @@ from ml.integrations import summary_events, summary_values
 from ml.integrations.summary_logger import SummaryLogger, SummaryLoggerConfig
 from ml.integrations.summary_writer import SummaryWriter
 from ml.loggers.base import BaseLoggerConfig
+from ml.loggers.memory import MemoryLogger
 from ml.testing import RaisingLogger
+from ml.testing.fakes import WAIT_S
 from tests.loggers.tensorboard_reader import accumulated, events
 
 ROOT = Path(__file__).parents[2]
@@ -584,6 +587,42 @@ def test_domains_are_in_an_experiment_which_is_written_only_then(writer):
     assert "_hparams_/experiment" not in contents("without")
     experiment = HParamsPluginData.FromString(contents("with")["_hparams_/experiment"]).experiment
     assert [[*info.domain_discrete] for info in experiment.hparam_infos] == [[0.1, 0.2], ["x", "y"]]
+
+
+def test_numbers_of_odd_types_steps_and_times_are_the_same_in_every_backend(directory):
+    with SummaryWriter(directory, loggers=["csv", "json"]) as writer:
+        writer.add_scalar("float", np.float64(0.5), 1)
+        writer.add_scalar("true", True, 1)
+        writer.add_scalar("numpy true", np.bool_(True), 2)
+        writer.add_scalar("time", 0.25, 3, walltime=float("nan"))
+        writer.add_scalar("step", 0.125, 2**70)
+
+    table = pd.read_csv(Path(writer.log_dir) / "csv/log.csv")
+    scalars = open_run(writer.log_dir).scalars()
+    assert sorted(table["value"]) == sorted(scalars["value"]) == [0.125, 0.25, 0.5, 1.0, 1.0]
+    assert max(scalars["step"]) == 2**63 - 1
+    assert all(stats.failed == {} for stats in writer.run.stats().values())
+
+
+class Telling(MemoryLogger):
+    """Tells when it has written."""
+
+    def __init__(self):
+        super().__init__(BaseLoggerConfig("telling", write_every_n_seconds=0.0))
+        self.wrote = threading.Event()
+
+    def write(self, state):
+        super().write(state)
+        self.wrote.set()
+
+
+def test_numbers_are_handed_on_although_nothing_more_comes(directory):
+    telling = Telling()
+    with SummaryWriter(directory, loggers=telling) as writer:
+        writer.add_scalar("x", 0.5, 1)
+
+        assert telling.wrote.wait(WAIT_S)
+        assert telling.entries == [("train", 1, "", "x", 0.5)]
 
 
 # Ends.
