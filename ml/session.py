@@ -181,6 +181,7 @@ class Run:
         self._state = state._replace(start_time_s=place.started_s)
         self._begun: _Begun | None = None
         self._begins_anew = begins_anew  # resumed, and nobody has said where training stands
+        self._is_numbered = False  # whether steps are begun with numbers of the caller's
         self._closed = False
         self._warned: set[str] = set()
         self._sigterm: Sigterm | None = None
@@ -265,6 +266,7 @@ class Run:
             if begun.step == number and time_s in (None, begun.time_s):
                 return
             self.step()
+        self._is_numbered = True
         self._begun = _Begun(number, self.context.wall_clock() if time_s is None else time_s)
 
     @outside_of_graphs
@@ -474,7 +476,7 @@ class Run:
 
     def _tell_overwritten(self) -> None:
         count = sum(component.overwritten for component in self._loggers)
-        if count:
+        if count and not self._is_numbered:  # a framework may give a value of a step again
             _log.warning(
                 "%s: %d values were replaced by a later one of the same key in the same step, and not written. Call"
                 " run.step() at the end of every step.",
