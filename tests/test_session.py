@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+import os
 import pickle
 import re
 import sys
@@ -785,13 +786,19 @@ def test_settings_of_any_kind_are_recorded_and_none_of_them_raises(tmp_path):
 
     circle = {"width": 8}
     circle["self"] = circle
-    run = start_run(tmp_path / "run", loggers=["json"])
+    deep = {"end": 1}
+    for _ in range(900):
+        deep = {"in": deep}
+    run = start_run(tmp_path / "run", loggers=["json"], config={"deep": deep})
     run.log_config({"circle": circle, "odd": Unshowable(), "labels": {str(i): f"label {i}" for i in range(3)}})
+    run.log_config({"path": os.fsdecode(b"/data/caf\xe9"), os.fsdecode(b"k\xe9"): 1})
     run.close()
 
     config = open_run(tmp_path / "run").config
     assert (config.circle.width, config.circle.self, config.odd) == (8, "...", "<Unshowable>")
     assert config.labels["2"] == "label 2"
+    assert config.path == "/data/caf\\udce9"
+    assert config["k\\udce9"] == 1
 
 
 def test_what_a_missing_step_overwrites_is_said_at_the_end(memory, caplog):

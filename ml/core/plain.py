@@ -15,6 +15,7 @@ from ml.core.secret_names import MISSING
 Plain = bool | int | float | str | list["Plain"] | dict[str | int | float | bool, "Plain"] | None
 """What a configuration holds, without interpolations, types or objects."""
 
+_MAX_DEPTH = 64
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
@@ -33,8 +34,8 @@ def plain_mapping(config: object) -> dict[str | int | float | bool, Plain]:
 
 
 def _plain(node: object, above: tuple[int, ...]) -> Plain:
-    if id(node) in above:
-        return "..."  # a circle, as other libraries' settings may have one
+    if id(node) in above or len(above) > _MAX_DEPTH:
+        return "..."  # a circle, or nearly one, as other libraries' settings may have it
     above = (*above, id(node))
     if isinstance(node, DictConfig | ListConfig):
         node = OmegaConf.to_container(node, resolve=False)
@@ -42,7 +43,7 @@ def _plain(node: object, above: tuple[int, ...]) -> Plain:
         node = {field.name: getattr(node, field.name, MISSING) for field in dataclasses.fields(node)}
     if isinstance(node, Mapping):
         return {
-            key if isinstance(key, bool | int | float) else str(_leaf(key)): _plain(value, above)
+            key if isinstance(key, bool | int | float) else _in_utf_8(str(_leaf(key))): _plain(value, above)
             for key, value in node.items()
         }
     if isinstance(node, set | frozenset):
@@ -50,7 +51,15 @@ def _plain(node: object, above: tuple[int, ...]) -> Plain:
     if isinstance(node, list | tuple):
         return [_plain(value, above) for value in node]
     value = _leaf(node)
-    return value if not isinstance(value, str) or _is_valid(value) else escaped(value)
+    if not isinstance(value, str):
+        return value
+    text = _in_utf_8(value)
+    return text if _is_valid(text) else escaped(text)
+
+
+def _in_utf_8(text: str) -> str:
+    """Returns a text that every file can hold: names of files may have bytes that no character stands for."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _leaf(value: object) -> bool | int | float | str | None:

@@ -131,7 +131,7 @@ class Feed:
     def _begin(self, step: int) -> int:
         try:
             number = int(step)
-        except (TypeError, ValueError, OverflowError):
+        except Exception:  # of what is no number anything may come
             number = step = self._last_step + 1
             if not self._warned:
                 self._warned = True

@@ -8,7 +8,7 @@ from ml.core.errors import LogValueError
 from ml.core.plain import plain_mapping
 from ml.core.redact import Redactor
 from ml.integrations.summary_logger import Events
-from ml.integrations.summary_values import number
+from ml.integrations.summary_values import number, redacted
 
 HParam = str | float
 
@@ -32,14 +32,19 @@ def row(
     """
     from ml.integrations import summary_events as events
 
-    given = {name: _hparam(name, value) for name, value in _mapping("hparam_dict", hparams) if value is not None}
-    measured = {tag: _number(f"The metric '{tag}'", value) for tag, value in _mapping("metric_dict", metrics)}
     redactor = redactor or Redactor(os.environ)
+    given = {name: _hparam(name, value) for name, value in _mapping("hparam_dict", hparams) if value is not None}
     redactor.learn_config(given)
+    measured = {tag: _number(f"The metric '{tag}'", value) for tag, value in _mapping("metric_dict", metrics)}
+    choices = redacted(_domains(domains, given), redactor.redact_text)
     public = plain_mapping(redactor.redact_config(given))
-    safe = {name: value if isinstance(value, float) else str(public[name]) for name, value in given.items()}
-    values = events.session(safe, measured, _domains(domains, safe))
-    return Events((events.summary(values),), tuple(measured), step, run)
+    safe = {
+        redactor.redact_text(name): value if isinstance(value, float) else str(shown)
+        for (name, value), shown in zip(given.items(), public.values(), strict=True)
+    }
+    metrics_shown = {redactor.redact_text(tag): value for tag, value in measured.items()}
+    values = events.session(safe, metrics_shown, choices)
+    return Events((events.summary(values),), tuple(metrics_shown), step, run)
 
 
 def run_of(name: str, log_dir: str) -> str:

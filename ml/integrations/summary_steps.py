@@ -8,7 +8,7 @@ from types import TracebackType
 from ml.integrations.summary_logger import EVENTS, Events
 from ml.io.lifetime import close_at_exit, forget_at_exit, tell_after_fork
 from ml.io.worker import Lock, Worker
-from ml.loggers.entry import Ident
+from ml.loggers.entry import Ident, shown
 from ml.loggers.kinds import Kind
 from ml.session import Run
 
@@ -56,6 +56,8 @@ class SummarySteps:
         """
         if type(step) is not int:
             step = self.whole(step)
+        if walltime is not None:
+            walltime = self._time_of(walltime)
         with self.lock:
             if self._is_closed:
                 self._reopen()
@@ -79,10 +81,15 @@ class SummarySteps:
         Args:
             timeout_s: How long to wait for a step that another thread is ending.
         """
-        if self._held:
-            held, self._held = self._held, []
-            self._tags.clear()
-            if not self.run.write_numbers(held, timeout_s=timeout_s):
+        if not self._held:
+            return
+        held, self._held = self._held, []
+        self._tags.clear()
+        taken = False
+        try:
+            taken = self.run.write_numbers(held, timeout_s=timeout_s)
+        finally:
+            if not taken:  # nor by a call that a Ctrl-C has ended
                 self._held = held + self._held
 
     def log(
@@ -112,8 +119,10 @@ class SummarySteps:
         """
         if type(step) is not int:
             step = self.whole(step)
+        if walltime is not None:
+            walltime = self._time_of(walltime)
         if type(tag) is not str:
-            tag = repr(tag)
+            tag = shown(tag)
         if step != self._step or walltime != self._walltime or not self._is_open or tag in self._tags:
             self._begin(step, walltime)
         self._tags.add(tag)
@@ -136,7 +145,7 @@ class SummarySteps:
             return 0
         try:
             return int(step)  # type: ignore[call-overload,no-any-return]
-        except (TypeError, ValueError, OverflowError):
+        except Exception:  # of what is no number anything may come
             kind = type(step).__name__
             self._warn_once("step", f"In {self.run.path}, global_step is a {kind}, no whole number: the last is taken.")
             return self._step

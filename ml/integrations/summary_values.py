@@ -6,8 +6,8 @@ converted there, and nothing waits for it.
 """
 
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Array = npt.NDArray[np.generic]
+NodeT = TypeVar("NodeT")
 
 _CHUNK = 2**16  # values that stay in a processor's cache while they are scaled
 _GRID_COLUMNS = 8
@@ -43,6 +44,18 @@ def number(value: object) -> tuple[object, bool]:
     elif isinstance(value, np.ndarray | np.generic) and value.size == 1:
         value = value.item()
     return (int(value), True) if isinstance(value, bool) else (value, isinstance(value, int | float))
+
+
+def redacted(node: NodeT, redact: Callable[[str], str]) -> NodeT:
+    """Returns texts, and mappings and sequences of them, without their secrets; everything else as it is."""
+    made: object = node
+    if isinstance(node, str):
+        made = redact(node)
+    elif isinstance(node, Mapping):
+        made = {redacted(key, redact): redacted(value, redact) for key, value in node.items()}
+    elif isinstance(node, list | tuple):
+        made = [redacted(value, redact) for value in node]
+    return cast(NodeT, made)
 
 
 def array_of(value: object) -> "Array | Tensor":

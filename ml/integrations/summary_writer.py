@@ -40,11 +40,22 @@ from types import TracebackType
 from typing import cast
 
 from ml.core.config import BaseConfig
+from ml.core.redact import Redactor
 from ml.core.state import State
 from ml.integrations.summary_hparams import row, run_of
 from ml.integrations.summary_logger import PLOT, Events, Recipe, SummaryLogger, SummaryLoggerConfig
 from ml.integrations.summary_steps import SummarySteps
-from ml.integrations.summary_values import clip, figures, mesh_parts, number, picture, rescaled, scaled, sound
+from ml.integrations.summary_values import (
+    clip,
+    figures,
+    mesh_parts,
+    number,
+    picture,
+    redacted,
+    rescaled,
+    scaled,
+    sound,
+)
 from ml.io.rundir import Resume
 from ml.loggers.base import BaseLogger
 from ml.loggers.graphs import outside_of_graphs, skip_frames
@@ -106,6 +117,7 @@ class SummaryWriter:
         self.log_dir = str(self.run.path)
         self.purge_step, self.max_queue, self.flush_secs = purge_step, max_queue, flush_secs
         self.filename_suffix = filename_suffix
+        self._redact = Redactor(os.environ).redact_text  # of what reaches the file past the run's own
         self._layout: dict[str, dict[str, Sequence[object]]] = {}
         self._lines: dict[str, list[str]] = {}  # of the charts of add_scalars
         skip_frames(SummaryWriter)
@@ -263,7 +275,7 @@ class SummaryWriter:
             labels: A text for each box; left out where their number is another.
         """
         labels = [labels] if isinstance(labels, str) else labels
-        if labels is not None and len(labels) != _length(box_tensor):
+        if not isinstance(labels, Sequence) or len(labels) != _length(box_tensor):
             labels = None
 
         def drawn() -> object:
@@ -400,6 +412,7 @@ class SummaryWriter:
         Args:
             layout: ``{category: {title: ["Multiline" or "Margin", tags]}}``; tags are regular expressions.
         """
+        layout = redacted(layout, self._redact)
         with self._steps.lock:
             together = {category: dict(charts) for category, charts in self._layout.items()}
 
@@ -438,6 +451,7 @@ class SummaryWriter:
         """
         from ml.integrations import summary_events as events
 
+        tag, config_dict = redacted((tag, config_dict), self._redact)
         parts = partial(mesh_parts, vertices, faces, colors, config_dict)
         self._steps.log(PLOT, tag, parts, global_step, walltime, Recipe(tag, events.mesh))
 
@@ -459,7 +473,8 @@ class SummaryWriter:
             run_name: Its TensorBoard run, below that of the writer; by default the time.
             global_step: The step of the metrics; ``None`` is 0.
         """
-        run = run_of(run_name or str(time.time()), self.log_dir)
+        name = self._redact(run_name) if isinstance(run_name, str) and run_name else str(time.time())
+        run = run_of(name, self.log_dir)
         step = self._steps.whole(global_step)
         self._steps.log_events(
             "hparams", lambda: row(hparam_dict, metric_dict, hparam_domain_discrete, run=run, step=step)

@@ -23,6 +23,14 @@ Entry = tuple[Ident, object, object, Held | None]
 """``(ident, value or callable, options, held)``: one call of a ``log_*`` method."""
 
 
+def shown(value: object) -> str:
+    """Returns how a value is shown in a message, also one that cannot be shown."""
+    try:
+        return repr(value)
+    except Exception:
+        return f"a {type(value).__name__}"
+
+
 def is_sound(options: object) -> bool:
     """Returns whether a value cannot fail by its options alone, in any phase."""
     if type(options) is not ReduceOptions:

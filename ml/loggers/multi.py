@@ -20,7 +20,7 @@ from ml.core.state import State
 from ml.io.lifetime import tell_after_fork
 from ml.io.worker import Lock
 from ml.loggers import kinds
-from ml.loggers.entry import Entry, Held, Ident, is_sound
+from ml.loggers.entry import Entry, Held, Ident, is_sound, shown
 from ml.loggers.graphs import outside_of_graphs, skip_frames
 from ml.loggers.reduce import AcrossRanks, Reduce, ReduceOptions
 from ml.loggers.tensors import version
@@ -472,7 +472,7 @@ class _NoText(NamedTuple):
 
     @classmethod
     def of(cls, name: object) -> "str | _NoText":
-        return name if isinstance(name, str) else cls(repr(name))
+        return name if isinstance(name, str) else cls(shown(name))
 
     def __repr__(self) -> str:
         return self.shown

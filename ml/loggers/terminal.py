@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TextIO, cast
 
+from ml.core.draws import nothing_drawn
 from ml.core.state import State
 from ml.loggers.lines import Line, duration
 
@@ -58,11 +59,12 @@ class TerminalDisplay:
     """
 
     def __init__(self, stream: TextIO, *, total_steps: int | None, clock: Callable[[], float]) -> None:
-        from rich.console import Console
+        with nothing_drawn():
+            from rich.console import Console
 
-        self._console = Console(
-            file=stream, force_terminal=True, force_jupyter=False, highlight=False, markup=False, emoji=False
-        )
+            self._console = Console(
+                file=stream, force_terminal=True, force_jupyter=False, highlight=False, markup=False, emoji=False
+            )
         self._total_steps, self._clock = total_steps, clock
         self._start: tuple[int, float] | None = None  # the first step seen, and when
         self._bar: RenderableType | None = None

@@ -157,6 +157,15 @@ def test_a_wrong_backend_is_said_at_once(directory):
         SummaryWriter(directory, loggers=["tensorbord"])
 
 
+class Unshowable:
+    """What raises whatever is asked of it."""
+
+    def __repr__(self):
+        raise RuntimeError("no text")
+
+    __str__ = __int__ = __float__ = __repr__
+
+
 # Steps.
 
 
@@ -602,6 +611,39 @@ def test_numbers_of_odd_types_steps_and_times_are_the_same_in_every_backend(dire
     assert sorted(table["value"]) == sorted(scalars["value"]) == [0.125, 0.25, 0.5, 1.0, 1.0]
     assert max(scalars["step"]) == 2**63 - 1
     assert all(stats.failed == {} for stats in writer.run.stats().values())
+
+
+def test_no_secret_of_the_environment_is_in_any_name(directory, monkeypatch):
+    secret = "Zq9" + "kfT2vLw8xRb4" + "77"
+    monkeypatch.setenv("MY_API_KEY", secret)
+    with SummaryWriter(directory) as writer:
+        writer.add_scalars("m", {secret: 1.0}, 1)
+        writer.add_hparams({secret: 1, secret + "b": "text"}, {secret: 1.0}, {secret + "b": ["text", secret]}, secret)
+        writer.add_custom_scalars({secret: {secret: ["Multiline", [secret]]}})
+        writer.add_mesh(f"mesh {secret}", torch.zeros(1, 3, 3), config_dict={"key": secret})
+        writer.add_text("t", secret, 1)
+
+    files = [path for path in Path(writer.log_dir).rglob("*") if path.is_file()]
+    assert not [path for path in files if secret in str(path) or secret.encode() in path.read_bytes()]
+    assert writer.run.stats()["tensorboard"].failed == {}
+
+
+@pytest.mark.parametrize(
+    "odd", [Unshowable(), torch.zeros((), device="meta"), np.array([1, 2])], ids=["own", "meta", "array"]
+)
+def test_nothing_raises_because_of_what_it_is_given(directory, odd):
+    with SummaryWriter(directory) as writer:
+        writer.add_scalar(odd, 1.0, 1)
+        writer.add_scalar("step", 1.0, odd)
+        writer.add_scalar("value", odd, 1)
+        writer.add_scalar("time", 1.0, 1, walltime=odd)
+        writer.add_text(odd, odd, odd)
+        writer.add_image_with_boxes("boxes", torch.zeros(3, 8, 8), torch.ones(1, 4), 1, labels=odd)
+        writer.add_hparams({"a": odd}, {"b": odd}, run_name=odd)
+        writer.add_scalar("good", 1.0, 1)
+
+    shown = accumulated(Path(writer.log_dir) / "tensorboard/train")
+    assert [event.value for event in shown.Scalars("good")] == [1.0]
 
 
 class Telling(MemoryLogger):

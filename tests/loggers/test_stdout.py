@@ -442,3 +442,19 @@ def test_a_terminal_costs_no_thread_and_standard_output_stays_what_it_is(tmp_pat
         assert sys.stdout is terminal.stream
     assert threading.enumerate() == threads
     assert "0:00" in "".join(terminal.screen())
+
+
+DRAWS_NOTHING = """
+import io, random
+random.seed(0)
+before = random.getstate()
+from ml.loggers.terminal import TerminalDisplay
+TerminalDisplay(io.StringIO(), total_steps=None, clock=lambda: 0.0)
+import sys
+assert "rich.style" in sys.modules
+assert random.getstate() == before
+"""
+
+
+def test_a_terminal_draws_no_random_number_also_where_its_library_is_imported_first():
+    subprocess.run([sys.executable, "-c", DRAWS_NOTHING], check=True)
