@@ -516,10 +516,10 @@ def test_what_cannot_be_recorded_is_warned_of_and_the_run_goes_on(tmp_path, capl
 
 
 def test_a_configuration_that_is_wrong_for_the_record_leaves_no_directory(tmp_path):
-    class Hostile:
-        def __str__(self) -> str:
-            raise ValueError("no text")
+    class Hostile(dict):
+        def items(self):
+            raise ValueError("no settings")
 
-    with pytest.raises(ValueError, match="no text"):
+    with pytest.raises(ValueError, match="no settings"):
         start(tmp_path / "demo", config={"value": Hostile()})
     assert tree(tmp_path) == []
