@@ -31,7 +31,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ml.core.errors import ConfigError, LogValueError, MLError, WriteError
+from ml.core.errors import ConfigError, LogValueError, MLError, WriteError, missing
 from ml.core.redact import Redactor
 from ml.io.files import make_directories
 from ml.io.mounts import is_remote
@@ -44,7 +44,7 @@ try:
     from sqlalchemy.ext.compiler import compiles
     from sqlalchemy.sql.compiler import DDLCompiler
 except ImportError as error:
-    raise ConfigError("Databases need SQLAlchemy, of the extra 'sql': pip install 'ml-logbook[sql]'.") from error
+    raise missing("A database", "SQLAlchemy", "sql", error) from error
 
 __all__ = ["AnyText", "Real", "UtcTime", "connect", "migrate", "shown", "transact", "upsert"]
 
@@ -122,13 +122,14 @@ class UtcTime(sa.types.TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def connect(where: str | Path, *, timeout_s: float = TIMEOUT_S) -> sa.Engine:
+def connect(where: str | Path, *, timeout_s: float = TIMEOUT_S, reads_only: bool = False) -> sa.Engine:
     """Returns what makes connections to a database; none is made yet.
 
     Args:
         where: The path of an SQLite file, made with its directory when it is first used; or a URL of SQLAlchemy's.
             One of SQLite in memory is not shared by connections, so it is refused.
         timeout_s: How long to wait for a lock, and for a connection.
+        reads_only: Nothing is ever changed or made through it, whatever is tried.
 
     Raises:
         ConfigError: It is no URL, or the library that it needs is not installed.
@@ -158,16 +159,21 @@ def connect(where: str | Path, *, timeout_s: float = TIMEOUT_S) -> sa.Engine:
     except (ImportError, exc.ArgumentError) as error:
         raise ConfigError(f"The database {shown(url)} cannot be used: {_redacted(str(error))}") from None
     if engine.dialect.name == "sqlite":
-        _prepare_sqlite(engine, timeout_s)
+        if reads_only:
+            event.listen(engine, "connect", lambda connection, record: connection.execute("PRAGMA query_only = ON"))
+        else:
+            _prepare_sqlite(engine, timeout_s)
     elif engine.dialect.name == "postgresql":
-        lock_timeout = f"SET LOCAL lock_timeout = {math.ceil(1000 * timeout_s)}"
-        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(lock_timeout))
+        first = "SET TRANSACTION READ ONLY; " if reads_only else ""
+        first += f"SET LOCAL lock_timeout = {math.ceil(1000 * timeout_s)}"
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(first))
     return engine
 
 
 def shown(url: sa.URL) -> str:
-    """Returns a URL without its secrets."""
-    return _redacted(url.render_as_string(hide_password=True))
+    """Returns which database a URL is of: neither who uses it nor how, where secrets may be in any form."""
+    place = sa.URL.create(url.drivername, host=url.host, port=url.port, database=url.database)
+    return _redacted(place.render_as_string())
 
 
 def transact(engine: sa.Engine, work: Callable[[sa.Connection], ResultT]) -> ResultT:

@@ -203,14 +203,14 @@ def migrating(what: str, url: str) -> subprocess.Popen[str]:
 
 
 def test_of_processes_that_migrate_at_once_one_does_it_and_all_go_on(url):
-    processes = [migrating("live", url) for _ in range(5)]
+    processes = [migrating("live", url) for _ in range(3)]
     for process in processes:
         assert process.stdout.readline() == "ready\n"
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
 
-    assert [process.communicate()[1] for process in processes] == [""] * 5
+    assert [process.communicate()[1] for process in processes] == [""] * 3
     assert len(sa.inspect(connect(url)).get_table_names()) == 6
 
 
@@ -357,7 +357,13 @@ def test_sqlite_is_written_ahead_but_on_a_network_file_system(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(
-    "where", ["postgresql://user:hunter22@127.0.0.1:1/x", "postgresql://127.0.0.1:1/x?password=hunter22"]
+    "where",
+    [
+        "postgresql://user:hunter22@127.0.0.1:1/x",
+        "postgresql://hunter22@127.0.0.1:1/x",
+        "postgresql://127.0.0.1:1/x?password=hunter22",
+        "postgresql://127.0.0.1:1/x?options=-c%20ml.odbc_connect%3DPWD%253Dhunter22",
+    ],
 )
 def test_no_message_holds_a_password(where):
     engine = connect(where)
@@ -374,7 +380,7 @@ def test_no_message_holds_a_password(where):
     [
         ("://hunter22", "looks like postgresql://"),
         ("nosuch://u:hunter22@h/x", "cannot be used"),
-        ("mysql://u:hunter22@h/x", "cannot be used"),
+        ("mysql+nosuch://u:hunter22@h/x", "cannot be used"),
         ("sqlite://", "Name a file"),
         ("sqlite:///:memory:", "Name a file"),
     ],

@@ -4,18 +4,18 @@ import argparse
 from pathlib import Path
 
 from ml.cli.output import Output, printable
+from ml.cli.problems import attempts_of, tell_problems
 from ml.integrations.importing import DEFAULT_BACKENDS, READERS, ImportReport, import_runs
 from ml.loggers.kinds import KINDS
-
-_MAX_LISTED = 10
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     parser.epilog = (
-        "Reads folders of TensorBoard event files, folders of W&B runs, databases of trackio, and CSV with a column\n"
-        "of steps. What is written is there when it is complete, or not at all. Of several runs each has a directory\n"
-        "below DIR. Exit status 1: something was left out, and is named."
+        "Reads folders of TensorBoard event files, folders of W&B runs, databases of trackio and folders of them, and\n"
+        "CSV with a column of steps, such as the folders version_0, version_1 of Lightning. What is written is there\n"
+        "when it is complete, or not at all. Of several runs each has a directory below DIR. Exit status 1: something\n"
+        "was left out, and is named."
     )
     parser.add_argument("source", metavar="SRC", type=Path, help="a folder or a file")
     parser.add_argument("directory", metavar="DIR", type=Path, help="the new run directory; must not be there")
@@ -48,19 +48,14 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _tell(report: ImportReport, output: Output) -> None:
     place = f"from {printable(report.source)} ({report.format}) to {printable(report.directory)}"
-    attempts = "1 attempt" if report.attempts == 1 else f"{report.attempts} attempts"
-    output.line(f"{report.kinds.total()} values of {attempts}, {place}")
+    output.line(f"{report.kinds.total()} values of {attempts_of(report.attempts)}, {place}")
     counts = (f"{report.kinds[kind.name]} {_plural(kind.name, report.kinds[kind.name])}" for kind in KINDS)
     if report.kinds:
         output.line("  " + ", ".join(counted for counted in counts if not counted.startswith("0 ")))
     for name, played in report.backends.items():
         if played.unsupported:
             output.line(f"  {played.unsupported} of kinds that {printable(name)} does not take", style="dim")
-    problems = report.problems
-    for problem in problems[:_MAX_LISTED]:
-        output.line(f"  {printable(problem)}")
-    if len(problems) > _MAX_LISTED:
-        output.line(f"  and {len(problems) - _MAX_LISTED} more like it")
+    tell_problems(report.problems, report.num_problems, output)
 
 
 def _plural(kind: str, number: int) -> str:

@@ -8,13 +8,13 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from ml.cli.output import Output, printable
+from ml.cli.problems import attempts_of, tell_problems
 from ml.core.errors import ConfigError
 from ml.core.registry import LOGGERS
+from ml.loggers.player import check_outlives
+from ml.loggers.remote import remembered_place
 from ml.loggers.replay import replay, send
 from ml.reading import open_run
-
-_KEEPS_NOTHING = "memory"
-_MAX_LISTED = 10
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "The values come from the journal of the run, else from its JSON lines. Doing it again replaces DIR by the\n"
         "same once more. A directory that holds something else is refused. A remote backend (mlflow, sql) takes no\n"
-        "DIR: the run that it began is completed, and what is there already is not sent twice."
+        "DIR: the run that it began is completed, and what is there already is not sent twice. Where that is was\n"
+        "noted by the run, but for what holds a password."
     )
     parser.add_argument("run_directory", metavar="RUN", type=Path, help="the run's directory")
     parser.add_argument(
@@ -53,9 +54,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """
     run_directory = open_run(arguments.run_directory).path
     name, *directories = arguments.to
-    if name == _KEEPS_NOTHING:
-        raise ConfigError(f"The backend {name!r} keeps nothing that outlives this command. Name another: json.")
-    backend = LOGGERS.build({"name": name, "write_every_n_seconds": 0, **_settings(arguments.set)})
+    check_outlives(name)
+    place = remembered_place(run_directory / name)
+    backend = LOGGERS.build({"name": name, "write_every_n_seconds": 0, **place, **_settings(arguments.set)})
     if len(directories) != (0 if backend.is_remote else 1):
         where = "keeps what it is given elsewhere" if backend.is_remote else "writes files"
         usage = f"mlog replay RUN --to {name}{'' if backend.is_remote else ' DIR'}"
@@ -64,16 +65,13 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         report = send(run_directory, backend, source=arguments.source)
     else:
         report = replay(run_directory, backend, Path(directories[0]), source=arguments.source)
-    attempts = "1 attempt" if report.attempts == 1 else f"{report.attempts} attempts"
-    output.line(
-        f"{report.written} values of {attempts}, from {printable(report.source)} to {printable(report.directory)}"
-    )
+    to = printable(name if backend.is_remote else report.directory)
+    output.line(f"{report.written} values of {attempts_of(report.attempts)}, from {printable(report.source)} to {to}")
     if report.unsupported:
         output.line(f"{report.unsupported} of kinds that {printable(name)} does not take", style="dim")
-    for problem in report.problems[:_MAX_LISTED]:
-        output.line(f"  {printable(problem)}")
-    if report.num_problems > _MAX_LISTED:
-        output.line(f"and {report.num_problems - _MAX_LISTED} more like it")
+    if report.excluded:
+        output.line(f"{report.excluded} of keys that {printable(name)} is not to be given", style="dim")
+    tell_problems(report.problems, report.num_problems, output)
     return 1 if report.num_problems else 0
 
 

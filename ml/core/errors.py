@@ -24,6 +24,19 @@ class ConfigError(MLError, ValueError):
     """A configuration or an argument is wrong; nothing was started."""
 
 
+def missing(what: str, package: str, extra: str, error: ImportError | None = None) -> ConfigError:
+    """Returns the error that says how to install what is not there, or cannot be imported.
+
+    Args:
+        what: What needs it, as a subject: ``"Parquet"``.
+        package: What is needed, by its name.
+        extra: Of this package, that installs it.
+        error: What came of importing it.
+    """
+    reason = f", which cannot be imported ({error})" if error is not None else ""
+    return ConfigError(f"{what} needs {package}{reason}. Install it with: pip install 'ml-logbook[{extra}]'.")
+
+
 class LogValueError(MLError, ValueError):
     """A value cannot be logged.
 

@@ -14,17 +14,14 @@ processes: give the tracker what starts the run, as above; ``init_trackers`` sta
 from collections.abc import Mapping
 from typing import Any
 
-from ml.core.errors import ConfigError
+from ml.core.errors import missing
 from ml.integrations.feeding import Feed, RunSource
 from ml.session import Run
 
 try:
     from accelerate.tracking import GeneralTracker  # type: ignore[import-untyped]
 except ImportError as error:
-    raise ConfigError(
-        f"AccelerateTracker needs the package accelerate, which cannot be imported ({error}). "
-        "Install it with: pip install 'ml-logbook[accelerate]'."
-    ) from error
+    raise missing("AccelerateTracker", "the package accelerate", "accelerate", error) from error
 
 
 class AccelerateTracker(GeneralTracker):  # type: ignore[misc]  # accelerate says nothing of its types

@@ -12,6 +12,9 @@ The last part of a folder's path is its phase, if it is the name of one; what el
 tag. Files are read in the order of their names, as TensorBoard reads them, and those of several folders together, by
 their times. Where a writer began anew (``SessionLog.START``) at a step, what had been logged at that step and after it
 is left out, as TensorBoard leaves it out; in files of this package every attempt is one of its own.
+
+Hyperparameters are the configuration. Where several sessions differ in theirs, as those of torch's ``add_hparams`` do,
+it holds what they agree on, and under ``hyperparameters`` all of each session, by the folder of its file.
 """
 
 import os
@@ -23,12 +26,12 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ml.core.errors import ConfigError, FormatError
+from ml.core.errors import FormatError, missing
 from ml.core.state import Phase, State, normalized
 from ml.io.damage import Damage
 from ml.loggers.event_check import read_events
 from ml.loggers.sources import Entry, Settings, Tell
-from ml.loggers.values import series_path
+from ml.loggers.values import series_path, split_path
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
@@ -46,8 +49,13 @@ _PHASES: dict[str, Phase] = {
     "eval": "valid",
     "test": "test",
 }
+_NO_ATTEMPT = 10**9
 _VALUES_A_WRITE = 1000
 _HYPERPARAMETERS = b"_hparams_/session_start_info"
+_SESSIONS = "hyperparameters"
+"""The setting with those of each session, where they differ: by the folder of its file, and which of it."""
+
+_MAX_COMPARED = 10  # a program that logs them again mostly logs the same
 _SMALL_BYTES = 100  # of an event that says that a session starts
 
 
@@ -75,12 +83,12 @@ class _Opening(NamedTuple):
     Attributes:
         time_s: Wall clock of the first event.
         starts: By number of the event, at which step a session starts there.
-        settings: The hyperparameters.
+        settings: The hyperparameters of each session.
     """
 
     time_s: float
     starts: list[tuple[int, int]]
-    settings: dict[str, object]
+    settings: list[dict[str, object]]
 
 
 class _Item(NamedTuple):
@@ -122,18 +130,13 @@ def read(source: Path, tell: Tell) -> Iterator[Entry | Settings]:
     try:
         import tensorboard.compat.proto.event_pb2  # noqa: F401
     except ImportError as error:
-        raise ConfigError(
-            "Event files need tensorboard, of the extra 'train': pip install 'ml-logbook[train]'."
-        ) from error
+        raise missing("Reading event files", "tensorboard", "train", error) from error
     by_attempt = _files_by_attempt(source)
     writes = count(1)
     for attempt in sorted(by_attempt):
-        openings = [(files, _opening(files)) for files in by_attempt[attempt]]
+        openings = [(files, _opening(files, tell)) for files in by_attempt[attempt]]
         begun_s = min((opening.time_s for _, opening in openings), default=0.0)
-        settings: dict[str, object] = {}
-        for _, opening in openings:
-            settings |= opening.settings
-        if settings:
+        if settings := _settings(openings, source):
             yield Settings(attempt, begun_s, settings)
         left_out: Counter[tuple[str, str]] = Counter()
         streams = [_items(files, opening, left_out, tell) for files, opening in openings]
@@ -155,9 +158,7 @@ def _entries(items: Iterator[_Item], attempt: int, begun_s: float, writes: Itera
             elapsed_time_s=max(0.0, time_s - begun_s),
             time_s=time_s,
         )
-        namespace, slash, key = series_path(files.prefix, tag).partition("/")
-        if not (slash and namespace):
-            namespace, key = "", series_path(files.prefix, tag)
+        namespace, key = split_path(series_path(files.prefix, tag))
         yield Entry(attempt, write, normalized(state), kind, namespace, key, value)
 
 
@@ -183,19 +184,38 @@ def _files_by_attempt(source: Path) -> dict[int, list[_Files]]:
         by_attempt: dict[tuple[int, bool], list[Path]] = {}
         for path in paths:
             ours = _OURS.fullmatch(path.name)
-            by_attempt.setdefault((int(ours[1]), True) if ours else (1, False), []).append(path)
+            attempt = int(ours[1]) if ours else 0
+            by_attempt.setdefault((attempt, True) if 0 < attempt < _NO_ATTEMPT else (1, False), []).append(path)
         for (attempt, is_ours), files in by_attempt.items():
             found.setdefault(attempt, []).append(_Files(folder, files, is_ours, phase, prefix))
     return found
 
 
-def _opening(files: _Files) -> _Opening:
+def _settings(openings: list[tuple[_Files, _Opening]], source: Path) -> dict[str, object]:
+    """Returns the hyperparameters: what all sessions agree on, and if that is not all of it, those of each as well."""
+    sessions: dict[str, dict[str, object]] = {}
+    numbers: Counter[str] = Counter()
+    for files, opening in openings:
+        folder = "" if files.folder in (source, source.parent) else files.folder.relative_to(source).as_posix()
+        for settings in opening.settings:
+            numbers[folder] += 1
+            sessions[folder if numbers[folder] == 1 else f"{folder}#{numbers[folder]}"] = settings
+    found: dict[str, object] = {}
+    differing: set[str] = set()
+    for settings in sessions.values():
+        differing |= {name for name, value in settings.items() if found.setdefault(name, value) != value}
+    if not differing:
+        return found
+    return {name: value for name, value in found.items() if name not in differing} | {_SESSIONS: sessions}
+
+
+def _opening(files: _Files, tell: Tell) -> _Opening:
     """Looks for starts of sessions and hyperparameters, which decide about what comes before them."""
     from tensorboard.compat.proto.event_pb2 import SessionLog
 
     from ml.integrations.event_values import hyperparameters_of
 
-    time_s, starts, settings = 0.0, list[tuple[int, int]](), dict[str, object]()
+    time_s, starts, sessions = 0.0, list[tuple[int, int]](), list[dict[str, object]]()
     for number, raw in enumerate(_raw_events(files, None)):
         has_settings = _HYPERPARAMETERS in raw
         if number and len(raw) > _SMALL_BYTES and not has_settings:
@@ -207,8 +227,14 @@ def _opening(files: _Files) -> _Opening:
         if event.session_log.status == SessionLog.START:
             starts.append((number, event.step))
         if has_settings:
-            settings |= hyperparameters_of(event)
-    return _Opening(time_s, starts, settings)
+            try:
+                settings = hyperparameters_of(event)
+            except FormatError as error:
+                tell(f"Hyperparameters in {files.folder} are left out: {error.message}")
+            else:
+                if settings and settings not in sessions[-_MAX_COMPARED:]:
+                    sessions.append(settings)
+    return _Opening(time_s, starts, sessions)
 
 
 def _items(files: _Files, opening: _Opening, left_out: Counter[tuple[str, str]], tell: Tell) -> Iterator[_Item]:

@@ -4,12 +4,15 @@ Scalars, pictures, sounds and histograms come as fields of their own or as tenso
 with the name of a plugin, which only the first value of a tag may have.
 """
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.data_compat import migrate_value
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.plugins.mesh.plugin_data_pb2 import MeshPluginData
@@ -19,12 +22,15 @@ from ml.core.errors import FormatError
 from ml.integrations.media_files import stored
 from ml.loggers.kinds import HISTOGRAM, POINT_CLOUD, SCALAR, STRING, Kind
 from ml.loggers.stored import MAX_BINS, StoredHistogram, StoredMedia
+from ml.loggers.strict_json import parsing
 from ml.media.adopt import Adopted, adopt_picture, adopt_sound
-from ml.media.histogram import Histogram
+from ml.media.histogram import Histogram, histogram_from
 from ml.media.ply import encode_ply
 
 _TEXT_SUFFIX = "/text_summary"
 """What torch adds to the tag of a text."""
+
+_MAX_EXPANDED = 2**16
 
 
 class Found(NamedTuple):
@@ -61,13 +67,14 @@ class EventValues:
             if value.WhichOneof("value") == "simple_value":
                 yield Found(SCALAR, value.tag, value.simple_value)
                 continue
-            value = migrate_value(value)
-            metadata = self._metadata_of(value)
-            plugin = metadata.plugin_data.plugin_name or "unknown"
+            plugin = "unknown"
             try:
+                value = migrate_value(value)
+                metadata = self._metadata_of(value)
+                plugin = metadata.plugin_data.plugin_name or plugin
                 if plugin == "mesh":
                     part = MeshPluginData.FromString(metadata.plugin_data.content)
-                    meshes.setdefault(part.name, {})[part.content_type] = make_ndarray(value.tensor)
+                    meshes.setdefault(part.name, {})[part.content_type] = array_of(value.tensor)
                 elif plugin != "hparams":
                     yield from self._values(plugin, value)
             except Exception as error:  # whatever it is that somebody else wrote
@@ -90,22 +97,22 @@ class EventValues:
             yield LeftOut(plugin, tag)
             return
         if plugin == "scalars":
-            yield Found(SCALAR, tag, float(make_ndarray(value.tensor).item()))
+            yield Found(SCALAR, tag, float(array_of(value.tensor).item()))
         elif plugin == "text":
-            for text in make_ndarray(value.tensor).ravel().tolist():
+            for text in array_of(value.tensor).ravel().tolist():
                 decoded = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
                 yield Found(STRING, tag.removesuffix(_TEXT_SUFFIX), decoded)
         elif plugin == "images":
-            _width, _height, *files = make_ndarray(value.tensor).ravel().tolist()
+            _width, _height, *files = array_of(value.tensor).ravel().tolist()
             for name, file in _numbered(tag, files):
                 yield self._medium(name, adopt_picture(file))
         elif plugin == "audio":
-            clips = make_ndarray(value.tensor)
+            clips = array_of(value.tensor)
             files = (clips[:, 0] if clips.ndim == 2 else clips.ravel()).tolist()
             for name, file in _numbered(tag, files):
                 yield self._medium(name, adopt_sound(file))
         elif plugin == "histograms":
-            bins = StoredHistogram(histogram_of(make_ndarray(value.tensor)), path=tag, origin=self._origin)
+            bins = StoredHistogram(histogram_of(array_of(value.tensor)), path=tag, origin=self._origin)
             yield Found(HISTOGRAM, tag, bins)
         else:
             yield LeftOut(plugin, tag)
@@ -130,20 +137,40 @@ class EventValues:
 
 
 def hyperparameters_of(event: Event) -> dict[str, object]:
-    """Returns what the hparams plugin has of a session that starts; nothing of any other event."""
+    """Returns what the hparams plugin has of a session that starts; nothing of any other event.
+
+    Raises:
+        FormatError: It cannot be read.
+    """
     for value in event.summary.value:
         plugin = value.metadata.plugin_data
         if plugin.plugin_name == "hparams":
-            data = HParamsPluginData.FromString(plugin.content)
+            try:
+                data = HParamsPluginData.FromString(plugin.content)
+            except DecodeError as error:
+                raise FormatError(f"no hyperparameters: {error}") from error
             if data.HasField("session_start_info"):
                 return {name: _plain(setting) for name, setting in data.session_start_info.hparams.items()}
     return {}
 
 
+def array_of(tensor: TensorProto) -> np.ndarray:
+    """Returns the array that a tensor is.
+
+    TensorFlow writes a constant as one value and a shape, so a few bytes may ask for any memory.
+
+    Raises:
+        FormatError: It says that it has more elements than it has bytes, and than 65,536.
+    """
+    shape = [dim.size for dim in tensor.tensor_shape.dim]
+    if min(shape, default=0) < 0 or math.prod(shape) > max(tensor.ByteSize(), _MAX_EXPANDED):
+        raise FormatError(f"{tensor.ByteSize()} bytes are no tensor of the shape {shape!r:.60}")
+    array: np.ndarray = make_ndarray(tensor)
+    return array
+
+
 def histogram_of(rows: np.ndarray) -> Histogram:
     """Returns the histogram that TensorBoard has as rows of left edge, right edge and count.
-
-    Mean and deviation are those of the centres of the bins: of the values it has no others.
 
     Raises:
         FormatError: It has no bins, more than 65,536, or edges in no order.
@@ -151,15 +178,8 @@ def histogram_of(rows: np.ndarray) -> Histogram:
     if rows.ndim != 2 or rows.shape[1:] != (3,) or not 0 < len(rows) <= MAX_BINS:
         raise FormatError(f"a histogram has 1 to {MAX_BINS} rows of 3 numbers, got shape {rows.shape}")
     lefts, rights, numbers = rows.astype(np.float64).T
-    edges = np.concatenate([lefts, rights[-1:]])
-    if not np.isfinite(edges).all() or (np.diff(edges) < 0).any():
-        raise FormatError("the edges of a histogram are finite, and in order")
-    counts = np.rint(np.nan_to_num(numbers)).astype(np.int64)
-    count = int(counts.sum())
-    centers = lefts + (rights - lefts) / 2
-    mean = float(np.average(centers, weights=counts)) if count else float("nan")
-    deviation = float(np.sqrt(np.average((centers - mean) ** 2, weights=counts))) if count else float("nan")
-    return Histogram(counts, edges, count, float(edges[0]), float(edges[-1]), mean, deviation, 0, 0, 0)
+    with parsing("no histogram"):
+        return histogram_from(np.nan_to_num(numbers), np.append(lefts, rights[-1:]), max_bins=MAX_BINS)
 
 
 def _numbered(tag: str, files: list[bytes]) -> Iterator[tuple[str, bytes]]:
@@ -173,5 +193,7 @@ def _plain(setting: object) -> object:
     kind = setting.WhichOneof("kind")  # type: ignore[attr-defined]
     if kind == "list_value":
         return [_plain(item) for item in setting.list_value.values]  # type: ignore[attr-defined]
+    if kind == "struct_value":
+        return {name: _plain(item) for name, item in setting.struct_value.fields.items()}  # type: ignore[attr-defined]
     value = getattr(setting, kind) if kind and kind != "null_value" else None
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value

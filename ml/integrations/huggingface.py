@@ -12,17 +12,14 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ml.core.errors import ConfigError
+from ml.core.errors import missing
 from ml.integrations.feeding import Feed, RunSource
 from ml.session import Run
 
 try:
     from transformers import TrainerCallback
 except ImportError as error:
-    raise ConfigError(
-        f"HuggingFaceCallback needs the package transformers, which cannot be imported ({error}). "
-        "Install it with: pip install 'ml-logbook[transformers]'."
-    ) from error
+    raise missing("HuggingFaceCallback", "the package transformers", "transformers", error) from error
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments

@@ -16,16 +16,14 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Literal, NoReturn, Protocol
 
-from ml.core.errors import ConfigError
+from ml.core.errors import ConfigError, missing
 from ml.integrations.metrics import log_metrics
 from ml.session import Run
 
 try:
     from ignite.engine import Engine, Events
 except ImportError as error:
-    raise ConfigError(
-        "attach needs pytorch-ignite, of the extra 'ignite': pip install 'ml-logbook[ignite]'."
-    ) from error
+    raise missing("attach", "the package pytorch-ignite", "ignite", error) from error
 
 
 class Optimizer(Protocol):

@@ -5,8 +5,9 @@
     import_runs(Path("lightning_logs/version_0"), Path("runs/version_0"))
 
 A reader, one module a format, yields every value as it was logged; the backends write it at its own step and with its
-own times, as they would have in a run. ``attempts/<n>/run.json`` says where it is from. What is written is put in its
-place when it is complete, so an import that is interrupted leaves nothing.
+own times, as they would have in a run. ``attempts/<n>/run.json`` says where it is from, and what else is known of the
+run: ``imported``. What is written is put in its place when it is complete, so an import that is interrupted leaves
+nothing. Settings are data: what looks like an interpolation stays the text that it is.
 """
 
 import json
@@ -17,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
@@ -25,13 +27,18 @@ from omegaconf import OmegaConf
 from ml.core.errors import ConfigError
 from ml.core.redact import Redactor
 from ml.core.registry import LOGGERS
+from ml.core.state import State, normalized
+from ml.integrations.foreign import NOTHING_KNOWN, About, literal_settings
 from ml.io.atomic import write_atomically
 from ml.io.files import make_directories
+from ml.io.names import safe_segment
 from ml.io.runrecord import to_timestamp
 from ml.io.staging import staged
 from ml.loggers.kinds import STRING
-from ml.loggers.player import Player, ReplayReport
-from ml.loggers.sources import Entry, Settings, Tell
+from ml.loggers.player import Player, ReplayReport, check_outlives
+from ml.loggers.sources import Entry, Settings, Tell, say_nothing
+from ml.loggers.strict_json import strict
+from ml.loggers.values import series_path, split_path
 
 DEFAULT_BACKENDS = ("json", "tensorboard")
 
@@ -41,9 +48,13 @@ READERS = {
     "trackio": "ml.integrations.trackio_database",
     "csv": "ml.integrations.csv_files",
 }
-"""The module that reads each format. One that can tell the runs of a source apart has ``sources(path)`` too."""
+"""The module that reads each format.
 
-_KEEPS_NOTHING = "memory"
+One that can tell the runs of a source apart has ``sources(path)`` too, and one that knows more of a run than its values
+``about(source) -> About``.
+"""
+
+_MAX_NAMES = 10_000  # whose redacted form is remembered
 _PRIVATE = 0o600
 
 
@@ -80,12 +91,17 @@ class ImportReport:
     @property
     def problems(self) -> list[str]:
         """What was left out, and why, in sentences; the first 1,000 of each backend."""
-        return list(dict.fromkeys(problem for report in self.backends.values() for problem in report.problems))
+        return list(dict.fromkeys(self._told))
 
     @property
     def num_problems(self) -> int:
-        """How many there were; one that several backends had counts as often."""
-        return sum(report.num_problems for report in self.backends.values())
+        """How many there were; one that several backends had counts once, as far as it is among ``problems``."""
+        again = len(self._told) - len(self.problems)
+        return sum(report.num_problems for report in self.backends.values()) - again
+
+    @property
+    def _told(self) -> list[str]:
+        return [problem for report in self.backends.values() for problem in report.problems]
 
 
 class _Attempt(NamedTuple):
@@ -128,11 +144,13 @@ def import_runs(
     redactor = Redactor(os.environ)
     runs = _runs_of(reader, source)
     with staged(directory) as staging:
-        reports = []
+        reports: list[ImportReport] = []
         for run in runs:
-            below = "" if len(runs) == 1 else _name_of(run, source)
+            about = _about(reader, run)
+            taken = {report.directory for report in reports}
+            below = "" if len(runs) == 1 else _name_of(run, source, redactor.redact_text(about.name), directory, taken)
             report = ImportReport(run, name, directory / below)
-            _import(reader, report, staging / below, backends, redactor, wall_clock)
+            _import(reader, report, about, staging / below, backends, redactor, wall_clock)
             reports.append(report)
         if not any(report.attempts for report in reports):
             told = next((problem for report in reports for problem in report.problems), "")
@@ -145,6 +163,7 @@ def import_runs(
 def _import(
     reader: Reader,
     report: ImportReport,
+    about: About,
     directory: Path,
     backends: Sequence[str],
     redactor: Redactor,
@@ -155,12 +174,19 @@ def _import(
     for name in backends:
         is_first = not report.backends
         played = report.backends[name] = ReplayReport(report.source, report.directory)
-        tell = played.tell if is_first else _ignore  # every backend has the source read once more
-        entries = _redacted(reader.read(report.source, tell), redactor)
+        tell = played.tell if is_first else say_nothing  # every backend has the source read once more
+        entries = _redacted(reader.read(report.source, tell), redactor, tell)
         if is_first:
             entries = _noted(entries, attempts, report.kinds)
         Player(name, directory, played).play(entries)
+        played.problems = list(map(redactor.redact_text, played.problems))  # which name keys, as they were
     report.attempts = len(attempts)
+    known = {"name": about.name, **about.details} if about.name else about.details
+    tell = next(iter(report.backends.values())).tell
+    kept = redactor.redact_config(
+        literal_settings(known, "record", lambda problem: tell(redactor.redact_text(problem)))
+    )
+    details = OmegaConf.to_container(kept, resolve=True)  # literals are escaped, and nothing else looks like one
     identity = secrets.token_hex(8)
     for number, attempt in attempts.items():
         folder = directory / "attempts" / str(number)
@@ -170,7 +196,7 @@ def _import(
         record = {
             "id": identity,
             "attempt": number,
-            "status": "finished",
+            "status": about.status,
             "start": to_timestamp(attempt.start_s),
             "end": to_timestamp(attempt.end_s),
             "elapsed_time_s": attempt.elapsed_s,
@@ -180,22 +206,34 @@ def _import(
                 "from": redactor.redact_text(str(report.source.absolute())),
                 "format": report.format,
                 "time": to_timestamp(wall_clock()),
+                **cast(dict[str, object], _strict(details)),
             },
         }
         write_atomically(folder / "run.json", (json.dumps(record, indent=2) + "\n").encode(), mode=_PRIVATE)
 
 
-def _redacted(entries: Iterator[Entry | Settings], redactor: Redactor) -> Iterator[Entry | Settings]:
-    """Takes secrets out, as a run does before anything is written."""
+def _redacted(entries: Iterator[Entry | Settings], redactor: Redactor, tell: Tell) -> Iterator[Entry | Settings]:
+    """Takes secrets out, as a run does before anything is written; settings become such as say what they are."""
+    names: dict[tuple[str, str], tuple[str, str]] = {}
     for entry in entries:
         if isinstance(entry, Settings):
-            redactor.learn_config(entry.config)
-            config = OmegaConf.to_container(redactor.redact_config(entry.config), resolve=False)
-            yield entry._replace(config=cast(dict[str, object], config))
-        elif entry.kind is STRING:
-            yield entry._replace(value=redactor.redact_text(str(entry.value)))
-        else:
-            yield entry
+            settings = literal_settings(entry.config, f"configuration of attempt {entry.attempt}", tell)
+            redactor.learn_config(settings)
+            names.clear()
+            config = OmegaConf.to_container(redactor.redact_config(settings), resolve=False)
+            time_s = normalized(State(time_s=entry.time_s)).time_s
+            yield entry._replace(config=cast(dict[str, object], config), time_s=time_s)
+            continue
+        name = (entry.namespace, entry.key)
+        if name not in names:
+            if len(names) >= _MAX_NAMES:
+                names.clear()
+            path = series_path(*name)
+            redacted = redactor.redact_text(path)
+            names[name] = name if redacted == path else split_path(redacted)
+        namespace, key = names[name]
+        value = redactor.redact_text(str(entry.value)) if entry.kind is STRING else entry.value
+        yield entry._replace(namespace=namespace, key=key, value=value)
 
 
 def _noted(
@@ -223,8 +261,7 @@ def _check(directory: Path, backends: Sequence[str]) -> None:
     if not backends or len(set(backends)) < len(backends):
         raise ConfigError(f"The backends are named once each, got {', '.join(backends) or 'none'}.")
     for name in backends:
-        if name == _KEEPS_NOTHING:
-            raise ConfigError(f"The backend {name!r} keeps nothing that outlives this command. Name another: json.")
+        check_outlives(name)
         if LOGGERS.build({"name": name}).is_remote:
             raise ConfigError(f"The backend {name!r} keeps its values elsewhere. Import the run, then: mlog replay.")
 
@@ -260,10 +297,27 @@ def _runs_of(reader: Reader, source: Path) -> list[Path]:
     return [source]
 
 
-def _name_of(run: Path, source: Path) -> str:
+def _about(reader: Reader, run: Path) -> About:
+    about = cast("Callable[[Path], About] | None", getattr(reader, "about", None))
+    return NOTHING_KNOWN if about is None else about(run)
+
+
+def _name_of(run: Path, source: Path, called: str, directory: Path, taken: set[Path]) -> Path:
+    """Returns where one of several runs comes to be: called as it is called for people, else as its source is."""
     relative = run.relative_to(source)
-    return str(relative.with_suffix("") if run.is_file() else relative)
+    if run.is_file():
+        relative = relative.with_suffix("")
+    elif run.parent != source and run.parent.is_file():  # one of the runs of a database
+        relative = relative.parent.with_suffix("") / relative.name
+    name = Path(safe_segment(called)) if called else relative
+    others = (safe_segment(f"{called}-{run.name}{'-' * bool(number)}{number or ''}") for number in count())
+    return next(free for free in chain([name], map(Path, others)) if directory / free not in taken)
 
 
-def _ignore(problem: str) -> None:
-    pass
+def _strict(node: object) -> object:
+    """Returns a value as strict JSON has it."""
+    if isinstance(node, dict):
+        return {str(key): _strict(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_strict(value) for value in node]
+    return strict(node) if isinstance(node, float) else node

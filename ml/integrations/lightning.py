@@ -14,7 +14,7 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ml.core.errors import ConfigError
+from ml.core.errors import ConfigError, missing
 from ml.integrations.feeding import Feed, RunSource
 from ml.loggers.multi import MultiLogger
 from ml.session import Run
@@ -27,10 +27,7 @@ except ImportError:
         from pytorch_lightning.loggers import Logger  # type: ignore[assignment]
         from pytorch_lightning.utilities import rank_zero_only
     except ImportError as error:
-        raise ConfigError(
-            f"LightningLogger needs the package lightning, which cannot be imported ({error}). "
-            "Install it with: pip install 'ml-logbook[lightning]'."
-        ) from error
+        raise missing("LightningLogger", "the package lightning", "lightning", error) from error
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import ModelCheckpoint

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ml.core.errors import FormatError
 from ml.io.regular import open_regular
-from ml.loggers.kinds import AUDIO, IMAGE, VIDEO
+from ml.loggers.kinds import AUDIO, IMAGE, VIDEO, Kind
 from ml.loggers.stored import StoredMedia
 from ml.media.adopt import Adopted, adopt_picture, adopt_sound
 
@@ -14,12 +14,13 @@ _PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif"})
 _SOUNDS = frozenset({".wav"})
 
 
-def stored_file(folder: Path, relative: str, *, path: str) -> StoredMedia:
+def stored_file(folder: Path, relative: str, *, kind: Kind, path: str) -> StoredMedia:
     """Returns the medium that a file holds: a PNG, animated GIF or WAV file as it is, another one encoded anew.
 
     Args:
         folder: Where the file must be, at any depth.
         relative: The file, as somebody else named it.
+        kind: What it was logged as: a GIF file with one frame is a picture, or a video. What it is counts.
         path: ``<namespace>/<key>``, for messages.
 
     Raises:
@@ -32,7 +33,7 @@ def stored_file(folder: Path, relative: str, *, path: str) -> StoredMedia:
         raise FormatError(f"files of the form {file.suffix or '(none)'!r} are not taken", path=file)
     data = content_of(folder, relative)
     try:
-        adopted = adopt_sound(data) if suffix in _SOUNDS else adopt_picture(data)
+        adopted = adopt_sound(data) if suffix in _SOUNDS else adopt_picture(data, min_frames=1 if kind is VIDEO else 2)
     except FormatError as error:
         raise FormatError(error.message, path=file) from error
     return stored(adopted, path=path, origin=str(file))

@@ -17,6 +17,7 @@ away values wait, as the group has it (``on_full``), and nothing holds up traini
 
 import hashlib
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from omegaconf import DictConfig, OmegaConf
 from ml.core.config import conf_field
 from ml.core.errors import ConfigError, WriteError
 from ml.core.plain import Plain, plain_mapping
+from ml.core.redact import Redactor
 from ml.core.registry import register_logger
 from ml.core.run import RunContext
 from ml.core.state import State
@@ -36,7 +38,7 @@ from ml.integrations.mlflow_names import bounded, escaped, file_segment, metric_
 from ml.io.liveness import is_alive
 from ml.io.runrecord import attempts_of, read_record
 from ml.loggers.base import BaseLogger, BaseLoggerConfig
-from ml.loggers.remote import Ordinals, identity_of
+from ml.loggers.remote import Ordinals, check_timeout, identity_of, remember_place
 from ml.loggers.strict_json import real
 from ml.loggers.values import Lazy, series_path
 
@@ -90,10 +92,11 @@ class MlflowLogger(BaseLogger[MlflowLoggerConfig]):
         from ml.integrations.mlflow_client import Client  # needs MLflow, which may be missing
 
         super().initialize(context)
-        if not self.config.timeout_s > 0:
-            raise ConfigError(f"timeout_s of '{self.id}' must be above 0, got {self.config.timeout_s!r}.")
+        check_timeout(self.id, "timeout_s", self.config.timeout_s)
         if not self.config.experiment:
             raise ConfigError(f"experiment of '{self.id}' is a name, got ''.")
+        place = {"tracking_uri": self.config.tracking_uri, "experiment": self.config.experiment}
+        remember_place(self.log_directory, place)
         self.run_id: str | None = None
         self._connect = partial(Client, self.config.tracking_uri, self.config.timeout_s)
         self._client: Client | None = None
@@ -166,7 +169,9 @@ class MlflowLogger(BaseLogger[MlflowLoggerConfig]):
         self._drops_equal = client.drops_equal_metrics()
         self._experiment_id = client.experiment_id(config.experiment, config.artifact_location)
         attempt = self.context.attempt
-        tags = {RUN_TAG: identity, ATTEMPT_TAG: str(attempt)} | config.tags
+        redact = Redactor(os.environ).redact_text
+        given = {name: redact(tag) for name, tag in config.tags.items()}
+        tags = {RUN_TAG: identity, ATTEMPT_TAG: str(attempt)} | given
         found = client.runs_tagged(self._experiment_id, RUN_TAG, identity)
         if found:
             run = found[0]
@@ -177,7 +182,7 @@ class MlflowLogger(BaseLogger[MlflowLoggerConfig]):
                 client.set_tags(run.info.run_id, tags)
                 client.set_status(run.info.run_id, "RUNNING")
         else:
-            name = config.run_name or self.context.directory.absolute().name
+            name = redact(config.run_name or self.context.directory.absolute().name)
             start_ms = _milliseconds(state.start_time_s or state.time_s)
             earlier, self._may_have_twins = self._may_have_twins, True  # also if the answer is lost
             run = client.create_run(self._experiment_id, name, start_ms, tags)

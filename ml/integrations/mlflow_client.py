@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from ml.core.errors import ConfigError, LogValueError, WriteError
+from ml.core.errors import LogValueError, WriteError, missing
 from ml.core.redact import Redactor
 
 try:
@@ -29,7 +29,7 @@ try:
     from mlflow.tracking._tracking_service.client import TrackingServiceClient
     from mlflow.utils import proto_json_utils, rest_utils
 except ImportError as error:
-    raise ConfigError("The backend 'mlflow' needs MLflow 3: pip install 'ml-logbook[mlflow]'.") from error
+    raise missing("The backend 'mlflow'", "MLflow 3", "mlflow", error) from error
 
 MAX_METRICS = 1000
 MAX_PARAMS = 100

@@ -1,10 +1,9 @@
 """What series, settings and files are called in MLflow, which takes fewer names than a run does. Pure functions.
 
-A metric of training is called ``<namespace>/<key>``, those of the other phases ``valid/<namespace>/<key>`` and
-``test/<namespace>/<key>``; what would be mistaken for them in training gets ``train/`` before it. Characters that
-MLflow refuses, and ``:``, become ``:XX`` for each byte of their UTF-8; so do a slash that has nothing before or behind
-it, the first dot of ``.``, ``..`` and a name that begins with two, and a blank at either end. A name past 250
-characters is cut, and ends in ``:-`` and a hash. No two series have one name.
+A metric has the name that ``ml.loggers.phase_names`` gives its series. Characters that MLflow refuses, and ``:``,
+become ``:XX`` for each byte of their UTF-8; so do a slash that has nothing before or behind it, the first dot of ``.``,
+``..`` and a name that begins with two, and a blank at either end. A name past 250 characters is cut, and ends in ``:-``
+and a hash. No two series have one name.
 """
 
 import hashlib
@@ -12,13 +11,13 @@ import re
 
 from ml.core.state import Phase
 from ml.io.names import safe_segment
+from ml.loggers import phase_names
 
 MAX_NAME_LENGTH = 250
 
 _HASH_DIGITS = 32
 _REFUSED = re.compile(r"[^\w./ -]|(?:^|(?<=/))/|/\Z|\A | \Z|(?:(?<=/)|\A)\.(?=\.?(?:/|\Z))|\A\.(?=\.)")
 _ESCAPED = re.compile("(?::[0-9A-F]{2})+")
-_MISTAKEN = re.compile("(?:train/)*(?:valid|test)/")
 
 
 def metric_name(phase: Phase, path: str) -> str:
@@ -28,26 +27,13 @@ def metric_name(phase: Phase, path: str) -> str:
         phase: Of the values.
         path: ``<namespace>/<key>``.
     """
-    if phase != "train":
-        path = f"{phase}/{escaped(path)}"
-    elif _MISTAKEN.match(escaped(path)):
-        path = f"train/{escaped(path)}"
-    else:
-        path = escaped(path)
-    return bounded(path)
+    return bounded(phase_names.flat_name(phase, escaped(path)))
 
 
 def series_of(name: str) -> tuple[Phase, str]:
     """Returns the phase and the path of a series that has a name of at most 250 characters: undoes ``metric_name``."""
-    phase: Phase = "train"
-    for other in ("valid", "test"):
-        if name.startswith(f"{other}/"):
-            phase, name = other, name.removeprefix(f"{other}/")
-            break
-    else:
-        if name.startswith("train/") and _MISTAKEN.match(name):
-            name = name.removeprefix("train/")
-    return phase, _ESCAPED.sub(_unescaped, name)
+    phase, path = phase_names.series_of(name)
+    return phase, _ESCAPED.sub(_unescaped, path)
 
 
 def escaped(name: str) -> str:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ml.core.errors import ConfigError, FormatError, WriteError
+from ml.core.errors import ConfigError, FormatError, WriteError, missing
 from ml.core.registry import register_logger
 from ml.core.run import RunContext
 from ml.core.state import State
@@ -93,6 +93,7 @@ class ParquetLogger(BaseLogger[ParquetLoggerConfig]):
 
     def initialize(self, context: RunContext) -> None:
         require_pyarrow()
+        encoded_table(table_of([]))  # loads what pyarrow loads late, which fails when the interpreter ends
         super().initialize(context)
         self._rows: list[Row] = []
         self._file: DurableFile | None = None
@@ -270,9 +271,7 @@ def require_pyarrow() -> None:
     try:
         import pyarrow  # noqa: F401
     except ImportError as error:
-        raise ConfigError(
-            "Parquet needs pyarrow, of the extra 'parquet': pip install 'ml-logbook[parquet]'."
-        ) from error
+        raise missing("Parquet", "pyarrow", "parquet", error) from error
 
 
 def _renumbered(folder: Path, part: _Part, number: int) -> _Part:

@@ -19,14 +19,13 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
-from ml.core.errors import ConfigError
 from ml.core.plain import Plain, plain_mapping
 from ml.core.registry import register_logger
 from ml.core.run import RunContext
 from ml.core.state import State
 from ml.integrations.sql_rows import Scalar, Text
 from ml.loggers.base import BaseLogger, BaseLoggerConfig
-from ml.loggers.remote import Ordinals, identity_of
+from ml.loggers.remote import Ordinals, check_timeout, identity_of, remember_place
 from ml.loggers.strict_json import real
 from ml.loggers.values import series_path
 
@@ -56,9 +55,9 @@ class SqlLogger(BaseLogger[SqlLoggerConfig]):
         from ml.integrations.sql_store import SqlStore  # needs SQLAlchemy, which may be missing
 
         super().initialize(context)
-        if not self.config.timeout_s > 0:
-            raise ConfigError(f"timeout_s of '{self.id}' must be above 0, got {self.config.timeout_s!r}.")
+        check_timeout(self.id, "timeout_s", self.config.timeout_s)
         where = self.config.url or self.log_directory / "log.db"
+        remember_place(self.log_directory, {"url": self.config.url})
         self._store = SqlStore(where, context.directory.absolute(), context.attempt, self.config.timeout_s)
         self._settings: dict[str | int | float | bool, Plain] | None = None  # not written yet
         self._ordinals = Ordinals()

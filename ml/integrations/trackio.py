@@ -4,7 +4,7 @@
 
     ~/.cache/huggingface/trackio/<project>.db              values and settings; TRACKIO_DIR puts it elsewhere
     ~/.cache/huggingface/trackio/media/<project>/<run>/…   pictures, clips, videos
-    <run directory>/trackio/run_id                         what trackio calls the run, for resuming and replay
+    <run directory>/trackio/identity.json                  what trackio calls the run, for resuming and replay
 
 A state is one row: ``{"task/loss": 0.25}`` at the training step. Validation and test have their phase in front of the
 key: ``valid/task/loss``. Nothing is sent anywhere, and no server is started: rows go straight into trackio's storage,
@@ -13,33 +13,34 @@ in one transaction a write.
 
 import hashlib
 import json
-import os
-import secrets
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from ml.core.errors import ConfigError, FormatError, WriteError
+from ml.core.draws import nothing_drawn
+from ml.core.errors import ConfigError, FormatError, WriteError, missing
 from ml.core.registry import register_logger
 from ml.core.run import RunContext
 from ml.core.state import Phase, State
-from ml.integrations.trackio_database import RESERVED, log_id_of, rows_of
-from ml.io.atomic import write_all_atomically, write_atomically
-from ml.io.fileops import OPS
+from ml.integrations.trackio_database import log_id_of, out_of_the_way, rows_of
+from ml.io.atomic import write_all_atomically
+from ml.io.fileops import OPS, sync_file
 from ml.io.lifetime import let_pools_be_made_late
 from ml.loggers.base import BaseLogger, BaseLoggerConfig, bytes_below
-from ml.loggers.strict_json import real
-from ml.loggers.values import Lazy, series_path
+from ml.loggers.remote import identity_of
+from ml.loggers.values import Lazy
+from ml.loggers.wide_rows import WideRow, WideRows, in_64_bits
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_INT64 = 2**63
+_ID_DIGITS = 16
 _PRIVATE = 0o600
 
 
@@ -54,14 +55,6 @@ class TrackioLoggerConfig(BaseLoggerConfig):
 
     project: str | None = None
     run_name: str | None = None
-
-
-@dataclass
-class _Row:
-    """What is logged of one state, as trackio has it."""
-
-    state: State
-    values: dict[str, Any] = field(default_factory=dict)
 
 
 @register_logger("trackio", TrackioLoggerConfig)
@@ -92,17 +85,16 @@ class TrackioLogger(BaseLogger[TrackioLoggerConfig]):
             ConfigError: Trackio is not installed.
         """
         if find_spec("trackio") is None:
-            raise ConfigError(
-                f"The logger '{self.id}' needs trackio. Install it with: pip install 'ml-logbook[trackio]'."
-            )
+            raise missing(f"The logger '{self.id}'", "trackio", "trackio")
         super().initialize(context)
+        with nothing_drawn():
+            import_module("rich.style")  # which draws, and which trackio imports on another thread
         let_pools_be_made_late()
         directory = context.directory.absolute()
         self._project = self.config.project or directory.parent.name or "ml"
         self._name = self.config.run_name or directory.name
         self._settings: dict[str, Any] | None = None
-        self._rows: dict[State, _Row] = {}
-        self._full_rows: list[_Row] = []
+        self._rows: WideRows[Any] = WideRows(out_of_the_way)
         self._files: dict[Path, bytes] = {}
         self._kept: set[tuple[Phase, int, str]] | None = None
 
@@ -110,17 +102,17 @@ class TrackioLogger(BaseLogger[TrackioLoggerConfig]):
         self._settings = cast(dict[str, Any], _plain(OmegaConf.to_container(config)))
 
     def log_scalar(self, key: str, value: Callable[[], int | float], state: State, namespace: str) -> None:
-        self._put(namespace, key, _plain(value()), state)
+        self._rows.put(namespace, key, in_64_bits(value()), state)
 
     def log_string(self, key: str, value: Callable[[], str], state: State, namespace: str) -> None:
-        self._put(namespace, key, {"_type": "trackio.markdown", "_value": value()}, state)
+        self._rows.put(namespace, key, {"_type": "trackio.markdown", "_value": value()}, state)
 
     def log_histogram(  # type: ignore[override]  # a group gives media as Lazy
         self, key: str, value: Lazy, state: State, namespace: str
     ) -> None:
         bins = value.histogram()
         made = {"_type": "trackio.histogram", "bins": bins.edges.tolist(), "values": bins.counts.tolist()}
-        self._put(namespace, key, made, state)
+        self._rows.put(namespace, key, made, state)
 
     def _log_file(self, key: str, value: Lazy, state: State, namespace: str) -> None:
         from trackio.utils import MEDIA_DIR, project_media_dir
@@ -135,18 +127,18 @@ class TrackioLogger(BaseLogger[TrackioLoggerConfig]):
             "file_path": path.relative_to(MEDIA_DIR).as_posix(),
             "caption": None,
         }
-        self._put(namespace, key, made, state)
+        self._rows.put(namespace, key, made, state)
 
     log_image = log_audio = log_video = _log_file  # type: ignore[assignment]
 
     def write(self, state: State) -> None:
-        rows, self._full_rows, self._rows = [*self._full_rows, *self._rows.values()], [], {}
+        rows = self._rows.take()
         files, self._files = self._files, {}
         if not rows:
             return
         from trackio.sqlite_storage import SQLiteStorage
 
-        run_id, attempt = self._run_id(), self.context.attempt
+        run_id, attempt = identity_of(self.log_directory, digits=_ID_DIGITS), self.context.attempt
         try:
             if self._kept is None:
                 found = rows_of(SQLiteStorage.get_project_db_path(self._project), run_id)
@@ -182,7 +174,7 @@ class TrackioLogger(BaseLogger[TrackioLoggerConfig]):
         database = SQLiteStorage.get_project_db_path(self._project)
         for path in (database, database.with_name(f"{database.name}-wal")):
             if path.exists():
-                _sync(path)
+                sync_file(path)
         OPS.sync_directory(database.parent)
 
     def media_bytes_on_disk(self) -> int:
@@ -190,20 +182,7 @@ class TrackioLogger(BaseLogger[TrackioLoggerConfig]):
 
         return bytes_below(project_media_dir(self._project) / self._name)
 
-    def _put(self, namespace: str, key: str, value: Any, state: State) -> None:
-        """Keeps a value for the row of its state; for a further one, if that has a value of this name already."""
-        name = series_path(namespace, key).encode(errors="replace").decode()
-        if state.phase != "train":
-            name = f"{state.phase}/{name}"
-        elif name in RESERVED or name.startswith("__"):
-            name = f"__{name}"
-        row = self._rows.setdefault(state, _Row(state))
-        if name in row.values:
-            self._full_rows.append(row)
-            row = self._rows[state] = _Row(state)
-        row.values[name] = value
-
-    def _take_new(self, row: _Row) -> bool:
+    def _take_new(self, row: WideRow[Any]) -> bool:
         """Takes out of a row what earlier writers of this attempt stored; returns whether something is left."""
         assert self._kept is not None, "it was looked up"
         for name in list(row.values):
@@ -211,15 +190,8 @@ class TrackioLogger(BaseLogger[TrackioLoggerConfig]):
                 del row.values[name]
         return bool(row.values)
 
-    def _run_id(self) -> str:
-        """Returns what trackio calls the run, the same for all attempts."""
-        path = self.log_directory / "run_id"
-        if not path.exists():
-            write_atomically(path, secrets.token_hex(8).encode(), mode=_PRIVATE)
-        return path.read_text("ascii")
 
-
-def _identities(rows: Iterable[_Row]) -> Iterator[tuple[Phase, str]]:
+def _identities(rows: Iterable[WideRow[Any]]) -> Iterator[tuple[Phase, str]]:
     """Yields the phase and a digest of each row: the same if rows are offered again, and no two alike."""
     seen: Counter[bytes] = Counter()
     for row in rows:
@@ -234,14 +206,4 @@ def _plain(value: Any) -> Any:
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    if isinstance(value, int) and not -_INT64 <= value < _INT64:
-        return real(value)
-    return value
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        OPS.sync(descriptor)
-    finally:
-        os.close(descriptor)
+    return in_64_bits(value) if isinstance(value, int) else value

@@ -11,48 +11,47 @@ what ``sources`` returns. Rows of our backend ``trackio`` say their attempt and 
 """
 
 import json
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
-
-import numpy as np
 
 from ml.core.errors import ConfigError, FormatError
 from ml.core.state import PHASES, Phase, State, normalized
 from ml.integrations.media_files import stored_file
+from ml.integrations.sqlite_reading import ForeignDatabase, opened
 from ml.io.names import safe_segment
-from ml.loggers.kinds import HISTOGRAM, SCALAR, STRING, Kind
-from ml.loggers.sources import Entry, Settings
+from ml.loggers.kinds import AUDIO, HISTOGRAM, IMAGE, SCALAR, STRING, VIDEO, Kind
+from ml.loggers.phase_names import series_of
+from ml.loggers.sources import Entry, Settings, Tell, say_nothing
 from ml.loggers.stored import MAX_BINS, StoredHistogram
 from ml.loggers.strict_json import parsing
-from ml.loggers.values import series_path
-from ml.media.histogram import Histogram
-
-Tell = Callable[[str], None]
+from ml.loggers.values import split_path
+from ml.media.histogram import histogram_from
 
 RESERVED = frozenset({"project", "run", "timestamp", "step", "time", "metrics"})
-"""Keys that trackio has for itself. It stores such a key of a user as ``__<key>``."""
+"""Keys that trackio has for itself. It stores such a key of a user as ``__<key>``, and one that begins so likewise."""
 
-_MAX_ROW_CHARACTERS = 2**26
+_FILE_KINDS = {"trackio.image": IMAGE, "trackio.audio": AUDIO, "trackio.video": VIDEO}
+
+_MAX_ROW_BYTES = 2**26
+_MAX_ATTEMPTS = 1000  # for each of which the rows are read once more
 _NOT_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
-_MAGIC = b"SQLite format 3\0"
 
 
 class Found(NamedTuple):
     """A row: the values that were logged together.
 
     Attributes:
+        is_ours: Whether our backend wrote it; else attempt and phase are not known.
         attempt: 1 where it is not known.
         phase: ``train`` where it is not known.
         step: The step.
         time_s: Wall clock, Unix seconds; 0 where it is not known.
-        values: What trackio has as JSON, by name; names of another phase still have that in front.
+        values: What trackio has as JSON, by name; see ``path_of``.
     """
 
+    is_ours: bool
     attempt: int
     phase: Phase
     step: int
@@ -66,24 +65,29 @@ def log_id_of(run_id: str, attempt: int, phase: Phase, digest: str) -> str:
 
 
 def is_source(path: Path) -> bool:
-    """Whether ``path`` is a database of trackio, or a run in one."""
+    """Whether ``path`` is a database of trackio, a run in one, or a folder with databases: ``<project>.db``."""
+    if path.is_dir():
+        return bool(_databases_in(path))
     try:
-        with _opened(_database_of(path)) as database:
-            columns = {str(row[1]) for row in database.execute("PRAGMA table_info(metrics)")}
-    except (OSError, FormatError, sqlite3.Error):
+        with opened(_database_of(path), max_value_bytes=_MAX_ROW_BYTES) as database:
+            return {"id", "run_name", "step", "metrics", "timestamp"} <= database.columns("metrics")
+    except (OSError, FormatError):
         return False
-    return {"run_name", "step", "metrics", "timestamp"} <= columns
 
 
 def sources(path: Path) -> list[Path]:
     """Returns the runs of a database, as paths that ``read`` takes; ``path`` itself, if it is or has just one.
 
+    Those of a folder are the runs of its databases.
+
     Raises:
         OSError, FormatError: It cannot be read.
     """
+    if path.is_dir():
+        return [run for database in _databases_in(path) for run in sources(database)]
     if not path.is_file():
         return [path]
-    with _opened(path) as database, _explained(path):
+    with opened(path, max_value_bytes=_MAX_ROW_BYTES) as database:
         names = _runs(database)
     return [path / segment for segment in names] if len(names) > 1 else [path]
 
@@ -100,7 +104,7 @@ def read(source: Path, tell: Tell) -> Iterator[Entry | Settings]:
         OSError, FormatError: It cannot be read.
     """
     path = _database_of(source)
-    with _opened(path) as database:
+    with opened(path, max_value_bytes=_MAX_ROW_BYTES) as database:
         try:
             runs = _runs(database)
             if source == path and len(runs) != 1:
@@ -109,11 +113,13 @@ def read(source: Path, tell: Tell) -> Iterator[Entry | Settings]:
             if run is None:
                 raise ConfigError(f"{path} has no run {source.name!r}. It has: {', '.join(runs)}.")
             attempts = sorted({row.attempt for row in _rows(database, run, tell)})
+            if len(attempts) > _MAX_ATTEMPTS:
+                tell(f"{len(attempts) - _MAX_ATTEMPTS} attempts are left out: a run has up to {_MAX_ATTEMPTS}.")
             settings = _settings(database, run, tell)
-            for attempt in attempts:
+            for attempt in attempts[:_MAX_ATTEMPTS]:
                 yield from _of_attempt(database, run, attempt, settings, path, tell)
-        except sqlite3.Error as error:
-            tell(f"{path} cannot be read any further: {error}.")
+        except FormatError as error:
+            tell(f"{path} cannot be read any further: {error.message}.")
 
 
 def rows_of(path: Path, run_id: str) -> list[Found]:
@@ -124,20 +130,20 @@ def rows_of(path: Path, run_id: str) -> list[Found]:
     """
     if not path.exists():
         return []
-    with _opened(path) as database, _explained(path):
-        known = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'metrics'").fetchone()
-        return list(_rows(database, ("run_id", run_id), _say_nothing)) if known else []
+    with opened(path, max_value_bytes=_MAX_ROW_BYTES) as database:
+        known = database.columns("metrics")
+        return list(_rows(database, ("run_id", run_id), say_nothing)) if known else []
 
 
 def _of_attempt(
-    database: sqlite3.Connection,
+    database: ForeignDatabase,
     run: tuple[str, str],
     attempt: int,
     settings: dict[str, Any],
     path: Path,
     tell: Tell,
 ) -> Iterator[Entry | Settings]:
-    rows = (row for row in _rows(database, run, _say_nothing) if row.attempt == attempt)  # damage is told
+    rows = (row for row in _rows(database, run, say_nothing) if row.attempt == attempt)  # damage is told
     before: State | None = None
     write, has_settings = 0, not settings
     told: set[str] = set()
@@ -149,11 +155,10 @@ def _of_attempt(
         write += state != before
         before = state
         for name, value in row.values.items():
-            namespace, key = _names_of(name, row.phase)
-            place = series_path(namespace, key)
+            place = path_of(name, row)
             try:
-                for kind, made in _made(value, path, place):
-                    yield Entry(attempt, write, state, kind, namespace, key, made)
+                for kind, made in made_of(value, path, place):
+                    yield Entry(attempt, write, state, kind, *split_path(place), made)
             except (OSError, FormatError) as error:
                 tell(f"'{place}' at step {row.step} is left out: {error}")
             except LookupError as error:
@@ -162,7 +167,7 @@ def _of_attempt(
                     tell(f"'{place}' is left out: {error.args[0]}.")
 
 
-def _made(value: object, path: Path, place: str) -> Iterator[tuple[Kind, Any]]:
+def made_of(value: object, path: Path, place: str) -> Iterator[tuple[Kind, Any]]:
     """Yields a value as a backend is given it.
 
     Raises:
@@ -178,9 +183,11 @@ def _made(value: object, path: Path, place: str) -> Iterator[tuple[Kind, Any]]:
             if form == "trackio.markdown":
                 yield STRING, str(value["_value"])
             elif form == "trackio.histogram":
-                yield HISTOGRAM, StoredHistogram(_histogram(value), path=place, origin=str(path))
-            elif form in ("trackio.image", "trackio.audio", "trackio.video"):
-                medium = stored_file(path.parent / "media", value["file_path"], path=place)
+                bins = histogram_from(value["values"], value["bins"], max_bins=MAX_BINS)
+                yield HISTOGRAM, StoredHistogram(bins, path=place, origin=str(path))
+            elif form in _FILE_KINDS:
+                folder, kind = path.parent / "media", _FILE_KINDS[form]
+                medium = stored_file(folder, value["file_path"], kind=kind, path=place)
                 yield medium.kind, medium
             else:
                 raise FormatError(f"values of type {form:.40} are not taken")
@@ -188,80 +195,67 @@ def _made(value: object, path: Path, place: str) -> Iterator[tuple[Kind, Any]]:
         raise LookupError("it is neither a number, a text nor a medium that is taken")
 
 
-def _rows(database: sqlite3.Connection, run: tuple[str, str], tell: Tell) -> Iterator[Found]:
-    columns = {str(row[1]) for row in database.execute("PRAGMA table_info(metrics)")}
-    log_id = "log_id" if "log_id" in columns else "NULL"
-    query = (
-        f"SELECT id, timestamp, step, {log_id}, length(metrics), metrics FROM metrics WHERE {run[0]} = ? ORDER BY id"
-    )
-    for number, timestamp, step, name, length, text in database.execute(query, (run[1],)):
+def _rows(database: ForeignDatabase, run: tuple[str, str], tell: Tell) -> Iterator[Found]:
+    log_id = "log_id" if "log_id" in database.columns("metrics") else "NULL"
+    query = f"SELECT timestamp, step, {log_id}, metrics FROM metrics WHERE rowid = ?"
+    for (number,) in database.rows(f"SELECT rowid FROM metrics WHERE {run[0]} = ? ORDER BY id", (run[1],)):
         try:
-            with parsing("no row of trackio"):
-                if length > _MAX_ROW_CHARACTERS:
-                    raise ValueError(f"it has {length} characters, more than {_MAX_ROW_CHARACTERS}")
+            with parsing("no row of trackio"):  # asked for one by one: what SQLite refuses costs the one
+                (timestamp, step, name, text), *_ = database.rows(query, (number,))
                 values = json.loads(text)
                 if not isinstance(values, dict) or not isinstance(step, int):
                     raise TypeError("it is no mapping at a step")
-                attempt, phase = _origin_of(name)
-                yield Found(attempt, phase, step, _seconds(timestamp), values)
+                yield Found(*_origin_of(name), step, _seconds(timestamp), values)
         except FormatError as error:
             tell(f"Row {number} is left out: {error.message}")
 
 
-def _origin_of(log_id: object) -> tuple[int, Phase]:
-    """Returns the attempt and the phase that a row of our backend is of."""
+def _origin_of(log_id: object) -> tuple[bool, int, Phase]:
+    """Returns whether our backend wrote a row, and the attempt and the phase that it is of."""
     parts = log_id.split(":") if isinstance(log_id, str) else []
     if len(parts) == 5 and parts[0] == "ml" and parts[2].isdecimal() and len(parts[2]) < 10:
         for phase in PHASES:
             if parts[3] == phase:
-                return max(1, int(parts[2])), phase
-    return 1, "train"
+                return True, max(1, int(parts[2])), phase
+    return False, 1, "train"
 
 
-def _names_of(name: str, phase: Phase) -> tuple[str, str]:
-    """Returns the namespace and the key that a name stands for."""
-    if phase != "train":
-        name = name.removeprefix(f"{phase}/")
-    if name.startswith("__") and name[2:] in RESERVED:
+def out_of_the_way(name: str) -> str:
+    """Returns the name under which trackio stores a key."""
+    return f"__{name}" if name in RESERVED or name.startswith("__") else name
+
+
+def path_of(name: str, row: Found) -> str:
+    """Returns the ``<namespace>/<key>`` that a name in a row stands for."""
+    if name.startswith("__") and out_of_the_way(name[2:]) == name:
         name = name[2:]
-    return ("", name) if name.find("/") <= 0 else (name.partition("/")[0], name.partition("/")[2])
+    phase, path = series_of(name)
+    return path if row.is_ours and phase == row.phase else name
 
 
-def _runs(database: sqlite3.Connection) -> dict[str, tuple[str, str]]:
+def _runs(database: ForeignDatabase) -> dict[str, tuple[str, str]]:
     """Returns the column and the value that select each run, by a name that is a path segment."""
-    columns = {str(row[1]) for row in database.execute("PRAGMA table_info(metrics)")}
-    ident = "run_id" if "run_id" in columns else "run_name"
+    ident = "run_id" if "run_id" in database.columns("metrics") else "run_name"
     query = f"SELECT {ident}, MIN(run_name) FROM metrics GROUP BY {ident} ORDER BY MIN(id)"
     runs: dict[str, tuple[str, str]] = {}
-    for value, name in database.execute(query):
+    for value, name in database.rows(query):
         segment = safe_segment(str(name))
         runs[segment if segment not in runs else safe_segment(f"{name}-{value}")] = (ident, str(value))
     return runs
 
 
-def _settings(database: sqlite3.Connection, run: tuple[str, str], tell: Tell) -> dict[str, Any]:
+def _settings(database: ForeignDatabase, run: tuple[str, str], tell: Tell) -> dict[str, Any]:
     """Returns the configuration of a run, without what trackio notes beside it."""
-    columns = {str(row[1]) for row in database.execute("PRAGMA table_info(configs)")}
-    if run[0] not in columns:
-        return {}
-    found = database.execute(f"SELECT config FROM configs WHERE {run[0]} = ?", (run[1],)).fetchone()
     try:
+        if not {run[0], "config"} <= database.columns("configs"):
+            return {}
+        found = next(database.rows(f"SELECT config FROM configs WHERE {run[0]} = ?", (run[1],)), None)
         with parsing("no configuration"):
             config = json.loads(found[0]) if found else {}
             return {str(name): value for name, value in config.items() if not name.startswith("_")}
     except FormatError as error:
         tell(f"The configuration is left out: {error.message}")
         return {}
-
-
-def _histogram(value: dict[str, Any]) -> Histogram:
-    """Returns the bins of a histogram, of which trackio keeps no moments; those are NaN."""
-    counts = np.array(value["values"], np.float64).round().astype(np.int64)
-    edges = np.array(value["bins"], np.float64)
-    if counts.ndim != 1 or not 0 < len(counts) <= MAX_BINS or edges.shape != (len(counts) + 1,):
-        raise ValueError(f"a histogram has 1 to {MAX_BINS} bins, and one edge more")
-    nan = float("nan")
-    return Histogram(counts, edges, int(counts.sum()), float(edges[0]), float(edges[-1]), nan, nan, 0, 0, 0)
 
 
 def _seconds(timestamp: object) -> float:
@@ -271,33 +265,9 @@ def _seconds(timestamp: object) -> float:
         return 0.0
 
 
-def _say_nothing(problem: str) -> None:
-    pass
-
-
 def _database_of(source: Path) -> Path:
     return source if source.is_file() else source.parent
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """Opens a database for reading alone.
-
-    Raises:
-        OSError: There is none.
-        FormatError: It is something else.
-    """
-    with open(path, "rb") as file:
-        if file.read(len(_MAGIC)) != _MAGIC:
-            raise FormatError("no SQLite database", path=path)
-    uri = f"file:{quote(str(path.absolute()))}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True)) as database:
-        yield database
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise FormatError(str(error), path=path) from error
+def _databases_in(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.glob("*.db")) if path.is_file() and is_source(path)]

@@ -2,7 +2,7 @@
 
 ::
 
-    wandb/run_id                                                     what W&B calls the run
+    wandb/identity.json                                              what W&B calls the run
     wandb/wandb/offline-run-20260102_030405-k3j9x2ab/run-k3j9x2ab.wandb    values; online the folder is ``run-…``
     wandb/wandb/offline-run-20260102_030405-k3j9x2ab/files/media/…   pictures, clips, videos, texts, points
 
@@ -12,7 +12,6 @@ step, is the x axis of every chart: W&B's own counts rows, as it must grow.
 """
 
 import os
-import secrets
 from collections import Counter
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -22,28 +21,28 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from ml.core.errors import ConfigError, WriteError
+from ml.core.errors import ConfigError, WriteError, missing
 from ml.core.registry import register_logger
 from ml.core.run import RunContext
 from ml.core.state import State
-from ml.integrations.wandb_offline import STEP
+from ml.integrations.wandb_names import STEP, out_of_the_way
 from ml.integrations.wandb_records import LogProgress
-from ml.integrations.wandb_rows import File, Points, Row, Value, name_of
-from ml.integrations.wandb_settings import MODES, WandbLoggerConfig, has_key, project_of, settings_of
-from ml.io.atomic import write_atomically
-from ml.io.fileops import OPS
+from ml.integrations.wandb_rows import File, Points, Value, hand_over
+from ml.integrations.wandb_settings import MODES, WandbLoggerConfig, has_key, mode_of, project_of, settings_of
+from ml.io.fileops import sync_file
 from ml.io.lifetime import close_before_others, let_pools_be_made_late
 from ml.io.worker import Event
 from ml.loggers.base import BaseLogger, bytes_below
-from ml.loggers.strict_json import real
+from ml.loggers.remote import check_timeout, identity_of
 from ml.loggers.values import Lazy
+from ml.loggers.wide_rows import WideRows, in_64_bits
 
 if TYPE_CHECKING:
     import wandb
 
 _EXIT_CODES = {"failed": 1, "interrupted": 255}
 _POLL_S, _MAX_POLLS = 0.02, 1500
-_INT64 = 2**63
+_ID_DIGITS = 8
 
 
 @register_logger("wandb", WandbLoggerConfig)
@@ -61,11 +60,10 @@ class WandbLogger(BaseLogger[WandbLoggerConfig]):
 
     def __init__(self, config: WandbLoggerConfig) -> None:
         super().__init__(config)
-        self._mode = config.mode or os.environ.get("WANDB_MODE") or "offline"
-        if self._mode not in MODES:
-            raise ConfigError(f"mode of '{self.id}' must be one of {', '.join(MODES)}, got {self._mode!r}.")
-        if not config.finish_timeout_s > 0:
-            raise ConfigError(f"finish_timeout_s of '{self.id}' must be more than 0, got {config.finish_timeout_s!r}.")
+        if config.mode is not None and config.mode not in MODES:
+            raise ConfigError(f"mode of '{self.id}' must be one of {', '.join(MODES)}, got {config.mode!r}.")
+        self._mode = config.mode or mode_of(os.environ)
+        check_timeout(self.id, "finish_timeout_s", config.finish_timeout_s)
         if self._mode == "disabled":
             self.kinds = frozenset()
 
@@ -76,12 +74,11 @@ class WandbLogger(BaseLogger[WandbLoggerConfig]):
             ConfigError: W&B is not installed.
         """
         if find_spec("wandb") is None:
-            raise ConfigError(f"The logger '{self.id}' needs W&B. Install it with: pip install 'ml-logbook[wandb]'.")
+            raise missing(f"The logger '{self.id}'", "W&B", "wandb")
         super().initialize(context)
         let_pools_be_made_late()
         self._settings: dict[str, Any] = {}
-        self._rows: dict[State, Row] = {}
-        self._full_rows: list[Row] = []
+        self._rows: WideRows[Value] = WideRows(out_of_the_way)
         self._handed: Counter[tuple[State, frozenset[str]]] = Counter()  # of a write that failed in the middle
         self._run: wandb.Run | None = None
         self._progress: LogProgress | None = None
@@ -98,23 +95,19 @@ class WandbLogger(BaseLogger[WandbLoggerConfig]):
             self._run.config.update(self._settings, allow_val_change=True)  # type: ignore[no-untyped-call]
 
     def log_scalar(self, key: str, value: Callable[[], int | float], state: State, namespace: str) -> None:
-        number = value()
-        if isinstance(number, int) and not -_INT64 <= number < _INT64:
-            number = real(number)
-        self._put(namespace, key, number, state)
+        self._rows.put(namespace, key, in_64_bits(value()), state)
 
     def log_string(self, key: str, value: Callable[[], str], state: State, namespace: str) -> None:
-        name = name_of(namespace, key, state)
-        texts = self._rows.setdefault(state, Row(state)).values.get(name)
+        texts = self._rows.last(namespace, key, state)
         if isinstance(texts, list):
             texts.append(value())
         else:
-            self._put(namespace, key, [value()], state)
+            self._rows.put(namespace, key, [value()], state)
 
     def log_histogram(  # type: ignore[override]  # a group gives media as Lazy
         self, key: str, value: Lazy, state: State, namespace: str
     ) -> None:
-        self._put(namespace, key, value.histogram(), state)
+        self._rows.put(namespace, key, value.histogram(), state)
 
     def log_point_cloud(  # type: ignore[override]
         self, key: str, value: Lazy, state: State, namespace: str
@@ -122,31 +115,35 @@ class WandbLogger(BaseLogger[WandbLoggerConfig]):
         table = value.array().reshape(-1, 3)
         if value.colors is not None:
             table = np.concatenate([table, value.colors.reshape(-1, 3)], axis=1)
-        self._put(namespace, key, Points(table), state)
+        self._rows.put(namespace, key, Points(table), state)
 
     def _log_file(self, key: str, value: Lazy, state: State, namespace: str) -> None:
         form = next(iter(value.kind.encoders))
-        self._put(namespace, key, File(value.kind, form, value.encoded(form)), state)
+        self._rows.put(namespace, key, File(value.kind, form, value.encoded(form)), state)
 
     log_image = log_audio = log_video = _log_file  # type: ignore[assignment]
 
     def write(self, state: State) -> None:
-        rows, self._full_rows, self._rows = [*self._full_rows, *self._rows.values()], [], {}
+        rows = self._rows.take()
         if not rows:
             return
         run = self._run or self._open()
+        from wandb.errors import CommError, UsageError
+
         handed = Counter(self._handed)
         for row in rows:
-            if handed[row.identity]:
-                handed[row.identity] -= 1
+            identity = row.state, frozenset(row.values)
+            if handed[identity]:
+                handed[identity] -= 1
                 continue
             try:
-                row.hand_to(run, self.log_directory)
-            except OSError:
-                raise
-            except Exception as error:  # its service process is gone, or someone has ended it
+                hand_over(row, run, self.log_directory)
+            except (OSError, CommError, UsageError) as error:  # its process is gone, or someone has ended the run
                 raise WriteError(f"W&B does not take values: {error!r}") from error
-            self._handed[row.identity] += 1
+            except Exception:
+                self._handed.clear()  # what is refused is not offered again
+                raise
+            self._handed[identity] += 1
             self._num_handed += 1
         self._handed.clear()
 
@@ -157,7 +154,7 @@ class WandbLogger(BaseLogger[WandbLoggerConfig]):
         self._wait_until(lambda progress: progress.num_rows >= self._num_handed)
         new = {path for path in Path(self._run.dir, "media").rglob("*") if path.is_file()} - self._synced
         for path in new:
-            _sync(path)
+            sync_file(path)
         self._synced |= new
 
     def media_bytes_on_disk(self) -> int:
@@ -170,15 +167,6 @@ class WandbLogger(BaseLogger[WandbLoggerConfig]):
             run.finish(exit_code=_EXIT_CODES.get(self.context.status or "", 0))
             self._wait_until(lambda progress: progress.has_ended)
 
-    def _put(self, namespace: str, key: str, value: Value, state: State) -> None:
-        """Keeps a value for the row of its state; for a further one, if that has a value of this name already."""
-        name = name_of(namespace, key, state)
-        row = self._rows.setdefault(state, Row(state))
-        if name in row.values:
-            self._full_rows.append(row)
-            row = self._rows[state] = Row(state)
-        row.values[name] = value
-
     def _wait_until(self, has_come: Callable[[LogProgress], bool]) -> None:
         """Waits until the service process has come so far with its log, and syncs that.
 
@@ -189,7 +177,7 @@ class WandbLogger(BaseLogger[WandbLoggerConfig]):
         for _ in range(_MAX_POLLS):
             self._progress.look()
             if has_come(self._progress):
-                _sync(self._progress.path)
+                sync_file(self._progress.path)
                 return
             Event().wait(_POLL_S)
         raise WriteError(
@@ -207,7 +195,7 @@ class WandbLogger(BaseLogger[WandbLoggerConfig]):
         directory, attempt = self.context.directory.absolute(), self.context.attempt
         online, config = self._mode == "online", self.config
         name = config.run_name or directory.name
-        ident = self._run_id()
+        ident = identity_of(self.log_directory, digits=_ID_DIGITS)
         if attempt > 1 and not online:
             name, ident = f"{name} (attempt {attempt})", f"{ident}-{attempt}"
         try:
@@ -239,18 +227,3 @@ class WandbLogger(BaseLogger[WandbLoggerConfig]):
             close_before_others()  # W&B ends all runs at exit, before values that wait would come
         self._run, self._progress, self._num_handed = run, LogProgress(Path(run.settings.sync_file)), 0
         return run
-
-    def _run_id(self) -> str:
-        """Returns the name of the run in W&B, the same for all attempts."""
-        path = self.log_directory / "run_id"
-        if not path.exists():
-            write_atomically(path, secrets.token_hex(4).encode(), mode=0o600)
-        return path.read_text("ascii")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        OPS.sync(descriptor)
-    finally:
-        os.close(descriptor)

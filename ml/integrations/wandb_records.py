@@ -3,7 +3,7 @@
 The file begins with ``:W&B``, a magic number and a version. Then come blocks of 32 KiB as LevelDB has them in
 its logs: pieces of records, each with a checksum, its length, and whether it is whole, the first, a middle or the
 last one. A record is a protocol buffer; of the many kinds those are taken apart that hold values, the
-configuration, and which metric is the x axis.
+configuration, which metric is the x axis, what the run is called, its summary, and how it ended.
 """
 
 import html
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ml.core.errors import FormatError
+from ml.integrations.foreign import MAX_DEPTH
 from ml.io.regular import open_regular
 from ml.loggers.strict_json import parsing
 
@@ -27,7 +28,9 @@ _BLOCK_BYTES = 2**15
 _PIECE = struct.Struct("<IHB")  # checksum, length, which piece
 _WHOLE, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
-_HISTORY, _CONFIG, _METRIC, _RUN, _EXIT = 2, 5, 12, 17, 18  # fields of a record
+_HISTORY, _SUMMARY, _CONFIG, _METRIC, _RUN, _EXIT = 2, 3, 5, 12, 17, 18  # fields of a record
+_ABOUT = {1: "run_id", 2: "entity", 3: "project", 6: "group", 7: "job_type", 8: "name", 9: "notes"}
+_TAGS = 10
 _PRE, _POST = '<pre style="white-space: pre-wrap">', "</pre>"
 _TEXTS = re.compile(f"{re.escape(_PRE)}(.*?){re.escape(_POST)}", re.DOTALL)
 
@@ -51,6 +54,30 @@ class Axis(NamedTuple):
     """The metric that all metrics are drawn over."""
 
     name: str
+
+
+class Summary(NamedTuple):
+    """The last values, or what else the run noted as its result: those that changed."""
+
+    values: Tree
+
+
+class Facts(NamedTuple):
+    """What was noted of the run: ``name``, ``project``, ``tags``."""
+
+    values: Tree
+
+
+class Exit(NamedTuple):
+    """The run has ended."""
+
+    code: int
+
+
+class Unreadable(NamedTuple):
+    """Stands for a value that cannot be read."""
+
+    why: str
 
 
 class LogReader:
@@ -149,8 +176,8 @@ class LogProgress:
                 self.has_ended |= _EXIT in fields
 
 
-def parsed(record: bytes) -> Iterator[Row | Config | Axis]:
-    """Yields what a record says of values, settings and the x axis.
+def parsed(record: bytes) -> Iterator[Row | Config | Axis | Summary | Facts | Exit]:
+    """Yields what a record says of values, settings, the x axis and the run; a value may be ``Unreadable``.
 
     Raises:
         FormatError: It is no record.
@@ -163,8 +190,13 @@ def parsed(record: bytes) -> Iterator[Row | Config | Axis]:
                 yield Row(_tree(content))
             elif field == _CONFIG:
                 yield Config(_tree(content))
+            elif field == _SUMMARY:
+                yield Summary(_tree(content))
             elif field == _RUN:
                 yield from (Config(_tree(part)) for part in _parts(content, 4))
+                yield Facts(_facts(content))
+            elif field == _EXIT:
+                yield Exit(next((code for part, code in _fields(content) if part == 1 and isinstance(code, int)), 0))
             elif field == _METRIC and [*_parts(content, 2)] == [b"*"]:
                 yield from (Axis(name.decode()) for name in _parts(content, 4))
 
@@ -185,21 +217,40 @@ def _tree(message: bytes) -> Tree:
     """Returns the items of a message that lists them in its first field."""
     tree: Tree = {}
     for item in _parts(message, 1):
-        path: list[str] = []
-        key, value, has_value = "", None, False
-        for field, content in _fields(item):
-            if field == 1:
-                key = _text(content)
-            elif field == 2:
-                path.append(_text(content))
-            else:
-                value, has_value = _value(field, content), True
-        *parents, name = path or [key]
-        if has_value:
-            below = tree
-            for parent in parents:
-                below = below.setdefault(parent, {})
-            below[name] = value
+        name = ""
+        try:
+            with parsing("no value"):
+                fields = [*_fields(item)]
+                path = [_text(content) for field, content in fields if field == 2]
+                path = path or [_text(content) for field, content in fields if field == 1][-1:] or [""]
+                name = f"{'.'.join(path):.200}"
+                for field, content in fields:
+                    if field > 2:
+                        _put(tree, path, _value(field, content))
+        except FormatError as error:
+            tree[name] = Unreadable(error.message)
+    return tree
+
+
+def _put(tree: Tree, path: list[str], value: object) -> None:
+    if len(path) > MAX_DEPTH:
+        raise ValueError(f"its name has {len(path)} parts, more than {MAX_DEPTH}")
+    *parents, name = path
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            raise TypeError(f"it lies below a value: {parent!r:.60}")
+    tree[name] = value
+
+
+def _facts(message: bytes) -> Tree:
+    """Returns what the record of a run says of it."""
+    tree: Tree = {}
+    for field, content in _fields(message):
+        if field in _ABOUT and content:
+            tree[_ABOUT[field]] = _text(content)
+        elif field == _TAGS:
+            tree.setdefault("tags", []).append(_text(content))
     return tree
 
 
@@ -210,10 +261,12 @@ def _value(field: int, content: bytes | int) -> Any:
     if field == 4:
         return bool(content)
     if field == 5:
-        assert isinstance(content, int), "a whole number"
+        if not isinstance(content, int):
+            raise TypeError("a text stands where a whole number should")
         return (content >> 1) ^ -(content & 1)
     if field == 6:
-        assert isinstance(content, bytes), "eight bytes"
+        if not isinstance(content, bytes) or len(content) != 8:
+            raise TypeError(f"a number has eight bytes, got {content!r:.60}")
         return struct.unpack("<d", content)[0]
     return _text(content) if field == 7 else None
 

@@ -3,20 +3,18 @@
 import os
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ml.core.state import State
-from ml.integrations.wandb_offline import PHASE, STEP
+from ml.integrations.wandb_names import PHASE, STEP
 from ml.integrations.wandb_records import html_of
 from ml.io.names import safe_segment
 from ml.loggers.kinds import AUDIO, IMAGE, VIDEO, Kind
-from ml.loggers.values import series_path
-from ml.media.histogram import Histogram
+from ml.loggers.wide_rows import WideRow
+from ml.media.histogram import Histogram, coarsened
 
 if TYPE_CHECKING:
     import wandb
@@ -40,49 +38,30 @@ Value = int | float | File | Points | Histogram | list[str]
 """A value as it waits; texts are a list, as a key may have several at a step."""
 
 
-@dataclass
-class Row:
-    """What was logged of one state."""
+def hand_over(row: WideRow[Value], run: "wandb.Run", directory: Path) -> None:
+    """Logs a row; when this returns, its media are files of the run.
 
-    state: State
-    values: dict[str, Value] = field(default_factory=dict)
-
-    @property
-    def identity(self) -> tuple[State, frozenset[str]]:
-        """The same for a row that is offered again."""
-        return self.state, frozenset(self.values)
-
-    def hand_to(self, run: "wandb.Run", directory: Path) -> None:
-        """Logs the row; when this returns, its media are files of the run.
-
-        Args:
-            run: To which.
-            directory: Where media are kept until then.
-        """
-        fields: dict[str, Any] = {STEP: self.state.num_steps}
-        if self.state.time_s:
-            fields["_timestamp"] = self.state.time_s
-        if self.state.phase != "train":
-            fields[PHASE] = self.state.phase
-        fields |= {name: value for name, value in self.values.items() if isinstance(value, int | float)}
-        shown = {name: value for name, value in self.values.items() if not isinstance(value, int | float)}
-        if not shown:
-            run.log(fields)
-            return
-        with TemporaryDirectory(dir=directory, prefix=".media-") as folder:
-            for name, value in shown.items():
-                fields[name] = _shown(value, Path(folder))
-                if not isinstance(value, Histogram):
-                    fields[name].bind_to_run(run, safe_segment(name), run.step)  # else the key is its path
-            run.log(fields)
-
-
-def name_of(namespace: str, key: str, state: State) -> str:
-    """Returns what W&B calls a value; names that it has for itself are taken out of its way."""
-    name = series_path(namespace, key).encode(errors="replace").decode()
-    if state.phase != "train":
-        return f"{state.phase}/{name}"
-    return f"logged/{name}" if name in ("", STEP, PHASE) or name.startswith("_") else name
+    Args:
+        row: What was logged of a state.
+        run: To which.
+        directory: Where media are kept until then.
+    """
+    fields: dict[str, Any] = {STEP: row.state.num_steps}
+    if row.state.time_s:
+        fields["_timestamp"] = row.state.time_s
+    if row.state.phase != "train":
+        fields[PHASE] = row.state.phase
+    fields |= {name: value for name, value in row.values.items() if isinstance(value, int | float)}
+    shown = {name: value for name, value in row.values.items() if not isinstance(value, int | float)}
+    if not shown:
+        run.log(fields)
+        return
+    with TemporaryDirectory(dir=directory, prefix=".media-") as folder:
+        for name, value in shown.items():
+            fields[name] = _shown(value, Path(folder))
+            if not isinstance(value, Histogram):
+                fields[name].bind_to_run(run, safe_segment(name), run.step)  # else the key is its path
+        run.log(fields)
 
 
 def _shown(value: File | Points | Histogram | list[str], folder: Path) -> Any:
@@ -90,7 +69,7 @@ def _shown(value: File | Points | Histogram | list[str], folder: Path) -> Any:
     import wandb
 
     if isinstance(value, Histogram):
-        return wandb.Histogram(np_histogram=(value.counts, value.edges))
+        return wandb.Histogram(np_histogram=coarsened(value.counts, value.edges, wandb.Histogram.MAX_LENGTH))
     if isinstance(value, Points):
         return wandb.Object3D(value.table)
     if isinstance(value, list):

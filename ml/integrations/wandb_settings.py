@@ -1,7 +1,9 @@
 """What the W&B backend can be told, and what it tells W&B."""
 
+import logging
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +20,9 @@ _INIT_TIMEOUT_S = 15.0  # W&B's process, and with it the interpreter, ends no so
 _FLUSH_EVERY_S = 0.1
 _NOT_IN_A_PROJECT = re.compile(r"[/\\#?%:\x00-\x1f]")
 _MAX_PROJECT_CHARACTERS = 128
+_OFFLINE_ONCE = "dryrun"  # what W&B called it
+
+_log = logging.getLogger("ml")
 
 
 @dataclass
@@ -25,8 +30,8 @@ class WandbLoggerConfig(BaseLoggerConfig):
     """What the W&B backend can be told, beside what every backend can.
 
     Attributes:
-        mode: ``online``, ``offline`` (for ``wandb sync``) or ``disabled``; by default what ``WANDB_MODE`` says, else
-            ``offline``: nothing leaves the machine that nobody asked for.
+        mode: ``online``, ``offline`` (for ``wandb sync``) or ``disabled``; by default what ``WANDB_MODE`` says if it is
+            one of these, else ``offline``: nothing leaves the machine that nobody asked for.
         project: By default what ``WANDB_PROJECT`` says, else the name of the folder that the run's directory is in.
         entity: The team or user; by default W&B's own default.
         group: Shows runs of one group together.
@@ -45,6 +50,16 @@ class WandbLoggerConfig(BaseLoggerConfig):
     run_name: str | None = None
     system_metrics: bool = True
     finish_timeout_s: float = 8.0
+
+
+def mode_of(environ: Mapping[str, str]) -> str:
+    """Returns the mode that ``WANDB_MODE`` says; ``offline``, with a notice, where W&B alone knows what it says."""
+    mode = environ.get("WANDB_MODE") or "offline"
+    if mode in MODES:
+        return mode
+    if mode != _OFFLINE_ONCE:
+        _log.warning("WANDB_MODE=%s is none of %s: the backend 'wandb' is offline.", mode, ", ".join(MODES))
+    return "offline"
 
 
 def project_of(config: WandbLoggerConfig, run: Path) -> str | None:

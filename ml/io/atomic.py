@@ -1,5 +1,6 @@
 """Replaces files whole: a reader, and a crash at any moment, finds the old content or the new one."""
 
+import errno
 import os
 import secrets
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 from ml.io.fileops import OPS, FileOps
 from ml.io.files import CREATE, explained, write_whole
 
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 _FILES_AT_ONCE = 8  # open files
 
 
@@ -49,6 +51,32 @@ def write_all_atomically(contents: Mapping[Path, bytes], *, mode: int = 0o666, o
             ops.sync_directory(directory)
 
 
+def create_atomically(path: str | Path, data: bytes, *, mode: int = 0o666, ops: FileOps = OPS) -> None:
+    """Makes a file with its whole content, on the disk when this returns; one that is there stays as it is.
+
+    Of several processes that do so at once one makes it. On file systems without hard links the last one does.
+
+    Args:
+        path: The file; its directory must exist.
+        data: The whole content.
+        mode: Permission bits, less the umask.
+        ops: The calls to the operating system.
+
+    Raises:
+        WriteError: It is not there, or is but may not survive a power cut.
+    """
+    path = Path(path)
+    file = _Temporary(path, mode, ops)
+    try:
+        file.write(data)
+        file.sync()
+        file.put_in_place_if_free()
+    finally:
+        file.drop()
+    with explained("sync", path.parent):
+        ops.sync_directory(path.parent)
+
+
 class _Temporary:
     """A file that is on its way to its place."""
 
@@ -79,6 +107,17 @@ class _Temporary:
             self._close()
             self._ops.rename(self._temporary, self._path)
             self._is_in_place = True
+
+    def put_in_place_if_free(self) -> None:
+        try:
+            self._ops.link(self._temporary, self._path)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                with explained("write", self._path):
+                    raise
+            self.put_in_place()
 
     def drop(self) -> None:
         """Removes it, unless it is in its place."""

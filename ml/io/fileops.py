@@ -80,6 +80,10 @@ class FileOps:
         """Replaces ``target``, in one step."""
         os.replace(source, target)
 
+    def link(self, source: Path, target: Path) -> None:
+        """Gives a file a second name, which is not there yet."""
+        os.link(source, target)
+
     def unlink(self, path: Path) -> None:
         """Removes a file."""
         os.unlink(path)
@@ -108,3 +112,12 @@ class FileOps:
 
 
 OPS = FileOps()
+
+
+def sync_file(path: Path) -> None:
+    """Returns when what others wrote to a file is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        OPS.sync(descriptor)
+    finally:
+        os.close(descriptor)

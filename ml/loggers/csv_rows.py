@@ -6,14 +6,17 @@ r"""Scalars as CSV, one row a value: what the backend ``csv`` and ``mlog export 
     train,3,0,task/loss,0.25,2026-01-02T03:04:05.678901Z,1
 
 A line of the backend is a row, whatever a key holds, so a crash costs the last line and no other: a key with control
-characters, line breaks among them, or with a quotation mark at its beginning is a JSON text, ``"a\nb"``. A key that a
-spreadsheet would take for a formula has an apostrophe before it, and so has one that looks like such a cell. ``key_of``
-undoes both. Values are as Python and pandas read them, ``nan`` and ``-inf``; whole numbers have all their digits.
+characters, line breaks among them, or with a quotation mark at its beginning is a JSON text, ``"a\nb"``. What is
+exported has such keys as they are, so a row may be several lines. A key that a spreadsheet would take for a formula has
+an apostrophe before it, and so has one that looks like such a cell. ``key_of`` undoes all that; of exported keys alone
+one that is itself the JSON text of a key with control characters is taken for that. Values are as Python and pandas
+read them, ``nan`` and ``-inf``; whole numbers have all their digits.
 """
 
 import json
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -74,7 +77,7 @@ def timestamp(time: datetime) -> str:
 @lru_cache(_CELLS_KEPT)
 def key_cell(key: str) -> str:
     """Returns the cell of a key, its quotation marks included: one line, and no formula."""
-    return text_cell(_escaped(key) if key.startswith('"') or _CONTROL.search(key) else key)
+    return text_cell(_escaped(key) if _needs_escapes(key) else key)
 
 
 def text_cell(text: str) -> str:
@@ -87,11 +90,11 @@ def text_cell(text: str) -> str:
 def key_of(cell: str) -> str:
     """Returns the key that a cell is of, as a reader of CSV gives the cell."""
     if cell.startswith('"'):
-        try:
+        with suppress(ValueError, RecursionError):
             key = json.loads(cell)
-        except ValueError:  # somebody else's
-            return cell
-        return key if isinstance(key, str) else cell
+            if isinstance(key, str) and _needs_escapes(key) and _escaped(key) == cell:
+                return key
+        return cell  # as it was exported, or somebody else's
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
@@ -110,6 +113,10 @@ def open_rows(path: Path) -> OpenNext:
         return file
 
     return open_next
+
+
+def _needs_escapes(key: str) -> bool:
+    return key.startswith('"') or _CONTROL.search(key) is not None
 
 
 def _escaped(key: str) -> str:

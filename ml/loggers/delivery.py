@@ -6,7 +6,6 @@ through a queue to a ``Runner``, which calls the backend on its own thread.
 
 import time
 from collections.abc import Callable
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal
 
 from ml.core.errors import LogValueError
@@ -17,6 +16,7 @@ from ml.loggers.kinds import Kind
 from ml.loggers.reduce import Reduce, Reduction
 from ml.loggers.report import Reporter, text_of
 from ml.loggers.runner import Item, Queue, Runner, Task
+from ml.loggers.selection import refusal
 from ml.loggers.stats import LoggerStats, Tally
 from ml.loggers.values import Batch, Pending, Row, series_path
 
@@ -65,13 +65,7 @@ class Delivery:
 
     def refusal(self, kind: Kind, path: str) -> Literal["unsupported", "excluded"] | None:
         """Returns why this backend never gets values of this kind and key; ``None``: it does."""
-        if kind not in self.backend.kinds:
-            return "unsupported"
-        config = self.backend.config
-        included = any(fnmatchcase(path, pattern) for pattern in config.include)
-        if not included or any(fnmatchcase(path, pattern) for pattern in config.exclude):
-            return "excluded"
-        return None
+        return refusal(self.backend, kind, path)
 
     def media_refusal(self) -> Literal["media_budget", "disk_low"] | None:
         """Returns why no media are taken at present."""

@@ -14,6 +14,7 @@ from ml.core.state import PHASES, State, normalized
 from ml.loggers.kinds import HISTOGRAM, KINDS, SCALAR, STRING, Kind
 from ml.loggers.stored import File, StoredRow, histogram_of
 from ml.loggers.strict_json import loads, number, parsing, real, text
+from ml.loggers.values import split_path
 from ml.media.histogram import Histogram
 
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -67,9 +68,7 @@ def _rows(fields: Mapping[str, Any]) -> Iterator[StoredRow]:
         if kind is None:
             continue
         for path, value in logged.items():
-            namespace, slash, key = path.partition("/")  # a namespace holds no slash
-            if not (slash and namespace):
-                namespace, key = "", path
+            namespace, key = split_path(path)
             if type(value) is float:  # nearly all of them are, and a call costs as much as all else here
                 yield kind, namespace, key, value if kind is SCALAR else _value(kind, value)
             else:

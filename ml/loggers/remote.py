@@ -1,38 +1,47 @@
-"""What a backend needs whose values are kept somewhere else: who its run is there, and which text of a step is which.
+"""What a backend needs whose values are kept somewhere else: where that is, who its run is there, which text is which.
 
 A run has a random identity, kept in a file of the backend's directory, so that a
-resumed run and a replay find what is there already::
+resumed run and a replay find what is there already, and beside it the settings that
+say where that is, but for those that hold a secret::
 
-    {"id": "3f0c…"}
+    identity.json   {"id": "3f0c…"}
+    place.json      {"tracking_uri": "http://tracking:5000", "experiment": "digits"}
 """
 
 import json
+import os
 import secrets
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
-from ml.core.errors import FormatError
+from ml.core.errors import ConfigError, FormatError
+from ml.core.redact import Redactor
 from ml.core.state import Phase, State
-from ml.io.atomic import write_atomically
+from ml.io.atomic import create_atomically
 from ml.io.attempt_files import read_bounded
 from ml.io.files import make_directories
 from ml.loggers.strict_json import loads, parsing
 
-IDENTITY_FILE = "identity.json"
+IDENTITY_FILE, PLACE_FILE = "identity.json", "place.json"
 
 _PRIVATE = 0o600
+_HEXADECIMAL = frozenset("0123456789abcdef")
 _STEPS_REMEMBERED = 64
 """Texts of a step that come later than this many other steps of the run begin to count anew."""
 
 
-def identity_of(directory: Path) -> str:
+def identity_of(directory: Path, *, digits: int = 32) -> str:
     """Returns what a run is called where a backend keeps its values; the first call makes it up.
+
+    Of several processes that do so at once, all get the same.
 
     Args:
         directory: The backend's, in the run's.
+        digits: How many the service takes; an even number.
 
     Returns:
-        32 hexadecimal digits.
+        As many hexadecimal digits.
 
     Raises:
         WriteError, OSError: It cannot be kept, or read.
@@ -41,12 +50,51 @@ def identity_of(directory: Path) -> str:
     path = directory / IDENTITY_FILE
     if not path.exists():
         make_directories(directory)
-        write_atomically(path, (json.dumps({"id": secrets.token_hex(16)}) + "\n").encode(), mode=_PRIVATE)
+        create_atomically(path, (json.dumps({"id": secrets.token_hex(digits // 2)}) + "\n").encode(), mode=_PRIVATE)
     with parsing("no identity", path):
-        identity = loads(read_bounded(path))["id"]  # read back: a replay may have begun at the same moment
-    if not isinstance(identity, str) or len(identity) != 32 or not identity.isalnum():
-        raise FormatError("no identity: 32 hexadecimal digits are wanted", path=path)
+        identity = loads(read_bounded(path))["id"]  # perhaps another process has made it
+    if not isinstance(identity, str) or len(identity) != digits or not _HEXADECIMAL.issuperset(identity):
+        raise FormatError(f"no identity: {digits} hexadecimal digits are wanted", path=path)
     return identity
+
+
+def remember_place(directory: Path, settings: Mapping[str, str | None]) -> None:
+    """Keeps where a run's values are, for a replay; the first call decides.
+
+    Args:
+        directory: The backend's, in the run's.
+        settings: Of the backend, by name. What holds a secret is left out.
+
+    Raises:
+        WriteError, OSError: It cannot be kept.
+    """
+    redact = Redactor(os.environ).redact_text
+    kept = {name: value for name, value in settings.items() if value is not None and redact(value) == value}
+    if not (directory / PLACE_FILE).exists():
+        create_atomically(directory / PLACE_FILE, (json.dumps(kept) + "\n").encode(), mode=_PRIVATE)
+
+
+def remembered_place(directory: Path) -> dict[str, str]:
+    """Returns the settings that ``remember_place`` was given; none where it never was.
+
+    Raises:
+        FormatError: The file is damaged.
+    """
+    path = directory / PLACE_FILE
+    if not path.is_file():
+        return {}
+    with parsing("no settings of a backend", path):
+        return {str(name): str(value) for name, value in loads(read_bounded(path)).items()}
+
+
+def check_timeout(backend: str, setting: str, timeout_s: float) -> None:
+    """Finds a time to wait that is none.
+
+    Raises:
+        ConfigError: It is not above 0.
+    """
+    if not timeout_s > 0:
+        raise ConfigError(f"{setting} of '{backend}' must be above 0, got {timeout_s!r}.")
 
 
 class Ordinals:

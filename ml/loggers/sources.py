@@ -32,6 +32,10 @@ Tell = Callable[[str], None]
 """Is told, in a sentence, what was left out."""
 
 
+def say_nothing(problem: str) -> None:
+    """Is told what another reading of the same source tells."""
+
+
 class Settings(NamedTuple):
     """The configuration of an attempt, and when it was logged, in Unix seconds; 0 is not known."""
 

@@ -27,6 +27,12 @@ def series_path(namespace: str, key: str) -> str:
     return f"{namespace}/{key}" if namespace else key
 
 
+def split_path(path: str) -> tuple[str, str]:
+    """Returns the namespace and the key of a series: undoes ``series_path``, as a namespace holds no ``/``."""
+    namespace, slash, key = path.partition("/")
+    return (namespace, key) if slash and namespace else ("", path)
+
+
 class Plain:
     """A number or a text, as a backend is given it: a callable without arguments."""
 

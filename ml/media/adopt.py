@@ -22,7 +22,7 @@ class Adopted(NamedTuple):
     """A file of a medium.
 
     Attributes:
-        form: ``"png"``, ``"gif"`` of several frames, or ``"wav"``.
+        form: ``"png"``, ``"gif"`` or ``"wav"``.
         data: The file.
         shape: (C, H, W), (T, C, H, W), or (T,) and (C, T), as ``ml.media.decode`` wants it.
         rate: Frames per second, or samples per second in Hz; 0 of a picture.
@@ -34,12 +34,13 @@ class Adopted(NamedTuple):
     rate: float = 0.0
 
 
-def adopt_picture(data: bytes) -> Adopted:
-    """Returns a picture, or a GIF file with several frames.
+def adopt_picture(data: bytes, *, min_frames: int = 2) -> Adopted:
+    """Returns a picture, or a GIF file.
 
     Args:
-        data: A PNG, GIF, JPEG, WebP or BMP file. PNG files with 8 bits of gray, RGB or RGBA, and animated GIF files
-            stay as they are; everything else becomes a PNG file.
+        data: A PNG, GIF, JPEG, WebP or BMP file. PNG files with 8 bits of gray, RGB or RGBA, and videos stay as they
+            are; everything else becomes a PNG file.
+        min_frames: How many frames make a GIF file a video.
 
     Raises:
         FormatError: It is none, or has more than 2^27 pixels and channels.
@@ -51,7 +52,7 @@ def adopt_picture(data: bytes) -> Adopted:
         width, height = image.size
         if width * height * 4 * frames > MAX_ELEMENTS:
             raise ValueError(f"it has {frames} x {width} x {height} pixels, which is too much")
-        if image.format == "GIF" and frames > 1:
+        if image.format == "GIF" and frames >= min_frames:
             duration_ms = 0.0
             for number in range(frames):
                 image.seek(number)

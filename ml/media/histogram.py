@@ -88,6 +88,52 @@ def histogram(values: object, *, total: int | None = None, bins: int = 64) -> Hi
     return Histogram(counts, edges, int(counts.sum()), low, high, mean, std, *outside)
 
 
+def histogram_from(counts: npt.ArrayLike, edges: npt.ArrayLike, *, max_bins: int) -> Histogram:
+    """Returns the histogram of which somebody else kept the bins alone.
+
+    Mean and deviation are those of the centres of the bins; NaN where nothing was counted.
+
+    Args:
+        counts: Shape (bins,), values in each bin; rounded to whole numbers.
+        edges: Shape (bins + 1,), finite, in ascending order; bins may differ in width.
+        max_bins: More are refused.
+
+    Raises:
+        ValueError: These are no counts and edges of 1 to ``max_bins`` bins.
+    """
+    numbers, ends = np.asarray(counts, np.float64), np.asarray(edges, np.float64)
+    if numbers.ndim != 1 or not 0 < len(numbers) <= max_bins or ends.shape != (len(numbers) + 1,):
+        raise ValueError(f"a histogram has 1 to {max_bins} bins, and one edge more; got {numbers.shape}, {ends.shape}")
+    if not np.isfinite(ends).all() or (ends[1:] < ends[:-1]).any():
+        raise ValueError("the edges of a histogram are finite, and in order")
+    if not ((numbers >= 0) & (numbers < 2.0**63)).all():
+        raise ValueError("the counts of a histogram are not below 0, and have 64 bits")
+    numbers = np.rint(numbers)
+    whole = numbers.astype(np.int64)
+    mean = deviation = math.nan
+    if numbers.any():
+        exponent = math.frexp(float(np.abs(ends).max()))[1] + 1  # so that nothing overflows
+        scaled = np.ldexp(ends, -exponent)
+        centers = (scaled[:-1] + scaled[1:]) / 2
+        mean = float(np.average(centers, weights=numbers))
+        deviation = math.sqrt(float(np.average((centers - mean) ** 2, weights=numbers)))
+        mean, deviation = math.ldexp(mean, exponent), math.ldexp(deviation, exponent)
+    low, high = float(ends[0]), float(ends[-1])
+    return Histogram(whole, ends, sum(whole.tolist()), low, high, mean, deviation, 0, 0, 0)
+
+
+def coarsened(counts: npt.NDArray[np.int64], edges: Floats, max_bins: int) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Returns at most ``max_bins`` bins, each of as many neighbours as are needed for that; the last one of the rest.
+
+    Args:
+        counts: Shape (bins,).
+        edges: Shape (bins + 1,).
+        max_bins: At least 1.
+    """
+    starts = np.arange(0, len(counts), -(-len(counts) // max_bins))
+    return np.add.reduceat(counts, starts), np.append(edges[starts], edges[-1])
+
+
 def _chunks(array: Array, *, only_finite: bool) -> Iterator[Floats]:
     """Yields private float64 copies of parts of an array."""
     for start in range(0, array.size, _CHUNK):

@@ -32,7 +32,7 @@ from ml.loggers.kinds import KINDS, STRING
 from ml.loggers.multi import MultiLogger
 from ml.testing.disk import FaultyDisk
 from ml.testing.fakes import FakeClock
-from ml.testing.hostile import ALIKE, HALF_SURROGATE, NAMES, NUMBERS, TEXTS
+from ml.testing.hostile import ALIKE, HALF_SURROGATE, NAMES, NUMBERS, SCALARS, TEXTS
 from ml.testing.runs import (
     Backend,
     Written,
@@ -249,6 +249,38 @@ class LoggerContract:
             assert shown == number or (math.isnan(shown) and math.isnan(number))
         else:
             assert shown == pytest.approx(number, rel=0.01)
+
+    @pytest.mark.parametrize("name", SCALARS)
+    def test_a_number_of_another_type_is_kept_as_a_plain_one(
+        self, backend: Backend, logger: AnyLogger, tmp_path: Path, name: str
+    ) -> None:
+        number, plain = SCALARS[name]
+        component = MultiLogger("model")
+        with group_of(tmp_path, logger) as logs:
+            component.log_scalar("number", number)
+            component.log_scalar("computed", lambda: number)
+            logs.write([component], State(num_steps=1))
+
+        assert_all_written(logs.close()[logger.id], 2)
+        kept = sorted(backend.read(logger, tmp_path))
+        assert kept == [("train", 1, "model", "computed", plain), ("train", 1, "model", "number", plain)]
+        assert {type(value) for *_, value in kept} <= {int, float}
+
+    @pytest.mark.parametrize("step", [2**70, -(2**70)])
+    def test_a_state_that_no_file_can_hold_costs_no_value(
+        self, backend: Backend, logger: AnyLogger, tmp_path: Path, step: int
+    ) -> None:
+        odd = State(num_steps=step, num_epochs=step, num_samples=step, elapsed_time_s=math.inf, time_s=math.nan)
+        component = MultiLogger("model")
+        with LoggerGroup([logger], context_of(tmp_path), close_timeout_s=60.0) as logs:
+            for state in (odd, State(num_steps=3)):
+                component.log_scalar("loss", 0.25)
+                logs.write([component], state, force=True)
+
+        assert_all_written(logs.close()[logger.id], 2)
+        kept = backend.read(logger, tmp_path)
+        largest = 2**63 - 1 if step > 0 else 1 - 2**63
+        assert sorted(kept) == sorted(("train", number, "model", "loss", 0.25) for number in (largest, 3))
 
     def test_an_integer_beyond_every_float_costs_its_neighbours_nothing(
         self, backend: Backend, logger: AnyLogger, tmp_path: Path

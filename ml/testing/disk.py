@@ -18,6 +18,7 @@ CALLS = (
     "truncate",
     "close",
     "rename",
+    "link",
     "unlink",
     "make_directory",
     "remove_directory",
@@ -124,6 +125,9 @@ class FaultyDisk(TestDisk):
 
     def rename(self, source: Path, target: Path) -> None:
         self._whole(super().rename, source, target)
+
+    def link(self, source: Path, target: Path) -> None:
+        self._whole(super().link, source, target)
 
     def unlink(self, path: Path) -> None:
         self._whole(super().unlink, path)

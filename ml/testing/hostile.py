@@ -2,8 +2,20 @@
 
 import math
 
+import numpy as np
+
 # Each is exact as float32.
 NUMBERS = (0, -1, 0.375, 2**53, -(2**63), 2.0**100, 2**80, math.nan, math.inf, -math.inf)
+# What is a number all the same, and the plain one that it is.
+SCALARS: dict[str, tuple[object, int | float]] = {
+    "bool": (True, 1),
+    "numpy bool": (np.bool_(True), 1),
+    "numpy float": (np.float64(0.375), 0.375),
+    "numpy half": (np.float16(0.375), 0.375),
+    "numpy whole number": (np.int64(-3), -3),
+    "numpy unsigned": (np.uint8(255), 255),
+    "array of one": (np.array([0.375]), 0.375),
+}
 TEXTS = {
     "empty": "",
     "blank": " \t ",

@@ -189,6 +189,11 @@ class PowerCut(TestDisk):
         if self._is_below(target):
             self._set({target: self._names[source], source: None})
 
+    def link(self, source: Path, target: Path) -> None:
+        super().link(source, target)
+        if self._is_below(target):
+            self._set({target: self._names[source]})
+
     def unlink(self, path: Path) -> None:
         super().unlink(path)
         if self._is_below(path):

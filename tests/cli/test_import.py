@@ -44,6 +44,13 @@ def test_what_is_left_out_is_named_and_status_1(mlog, source):
     assert "and 2 more like it" in said.out
 
 
+def test_of_any_number_of_problems_all_are_counted_and_one_of_two_backends_once(mlog, source):
+    with open(source / "metrics.csv", "a") as file:
+        file.write("x,1,\n" * 2500)
+
+    assert "  and 2490 more like it\n" in mlog("import", source, "run").out
+
+
 def test_a_directory_that_is_there_is_one_line(mlog, source, make_run):
     path = make_run()
 

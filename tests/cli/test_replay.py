@@ -1,3 +1,6 @@
+import pandas as pd
+
+from ml import start_run
 from ml.reading import open_run
 
 
@@ -51,6 +54,17 @@ def test_a_directory_that_holds_something_else_is_refused(mlog, make_run):
     assert "was not made by a replay" in said.err
 
 
+def test_what_a_backend_excludes_is_not_sent_and_is_told(mlog, make_run, tmp_path):
+    path = make_run()
+    url = f"url=sqlite:///{tmp_path / 'all.db'}"
+
+    said = mlog("replay", path, "--to", "sql", "--set", url, "--set", "exclude=['*/note']")
+
+    assert said.status == 0, said
+    assert "1 of keys that sql is not to be given" in said.out
+    assert b"started" not in (tmp_path / "all.db").read_bytes()
+
+
 def test_what_is_left_out_is_told_and_status_1(mlog, make_run):
     path = make_run(loggers=("journal",))
     (journal,) = (path / "journal").glob("*.journal")
@@ -62,3 +76,19 @@ def test_what_is_left_out_is_told_and_status_1(mlog, make_run):
 
     assert said.status == 1
     assert "damaged" in said.out
+
+
+def test_a_remote_backend_is_found_where_the_run_began_it(mlog, tmp_path):
+    url = f"sqlite:///{tmp_path / 'all.db'}"
+    with start_run(tmp_path / "run", loggers=["json", {"name": "sql", "url": url}]) as run:
+        for step in range(3):
+            run.log({"loss": step})
+            run.step()
+
+    said = mlog("replay", tmp_path / "run", "--to", "sql")
+
+    assert said.status == 0, said
+    assert "to sql" in said.out
+    assert len(pd.read_sql("SELECT * FROM runs", url)) == 1
+    assert list(pd.read_sql("SELECT value FROM scalars ORDER BY step", url)["value"]) == [0, 1, 2]
+    assert not (tmp_path / "run/sql/log.db").exists()

@@ -5,6 +5,7 @@ import math
 import pandas as pd
 import pytest
 
+from ml.cli.main import main
 from ml.integrations.csv_files import is_source, read, sources
 from ml.loggers.kinds import SCALAR, STRING
 from ml.loggers.sources import Entry, Settings
@@ -96,6 +97,14 @@ def test_a_row_that_cannot_be_read_is_told_and_costs_no_other(tmp_path):
     assert [problem.split(" of ")[0] for problem in told] == ["Row 3", "Row 4", "Row 5"]
 
 
+def test_columns_of_one_name_are_told_apart_as_pandas_does(tmp_path):
+    path = table(tmp_path, "step,loss,loss,step,loss.1,loss\n1,0.5,0.25,7,2,3\n")
+
+    expected = pd.read_csv(path).drop(columns="step").iloc[0].to_dict()
+    assert {key: value for _, _, _, key, value in rows(path)} == expected
+    assert len(expected) == 5
+
+
 def test_settings_that_would_run_code_are_told_and_never_run(tmp_path):
     path = table(tmp_path, "step,loss\n1,0.5\n")
     (tmp_path / "hparams.yaml").write_text("x: !!python/object/apply:os.mkdir [/tmp/never]\n")
@@ -140,7 +149,6 @@ def test_our_own_file_is_what_open_run_reads(tmp_path):
 
 def test_a_table_that_pandas_made_of_open_run_is_read_and_attempts_come_one_after_the_other(tmp_path):
     frame = open_run(run_with(tmp_path, attempts=2)).scalars()
-    frame = frame[frame.key != "=x\ny"]  # which pandas would write as two lines
     frame.iloc[::-1].to_csv(tmp_path / "table.csv", index=False)
 
     found = as_frame(entries(tmp_path / "table.csv"))
@@ -148,6 +156,30 @@ def test_a_table_that_pandas_made_of_open_run_is_read_and_attempts_come_one_afte
     assert list(found.attempt) == sorted(found.attempt)
     assert len(found) == len(frame)
     assert found["value"].isna().sum() == frame["value"].isna().sum()
+
+
+ODD = ["=x\ny", 'a,"b"\r\nc\n', '"quoted"', '"', "'=a", "\n", "train,3,0,x", "a\r"]
+
+
+def test_what_mlog_exports_is_read_with_every_key_as_it_is(tmp_path):
+    with start_run(tmp_path / "run", loggers=["json"], on_error="raise") as run:
+        run.log({key: number for number, key in enumerate(ODD)})
+        run.step()
+    assert main(["export", str(run.path), "--to", "csv", "-o", str(tmp_path / "table.csv")]) == 0
+
+    found = as_frame(entries(tmp_path / "table.csv"))
+
+    assert dict(zip(found.key, found.value, strict=True)) == {key: number for number, key in enumerate(ODD)}
+
+
+def test_a_line_that_is_torn_within_a_key_costs_no_other(tmp_path):
+    path = run_with(tmp_path) / "csv/log.csv"
+    header, first, *others = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([header, first, b'train,2,0,"torn\n', *others]))
+    told = []
+
+    assert len(rows(path, told.append)) == 1 + len(others)
+    assert [problem.partition(" of ")[0] for problem in told] == ["Line 3"]
 
 
 def test_a_row_of_ours_that_is_damaged_or_has_no_end_is_told(tmp_path):

@@ -23,6 +23,7 @@ from ml.testing import FakeClock
 from ml.testing.contract import Backend, LoggerContract, Written
 from ml.testing.disk import FaultyDisk
 from ml.testing.power import PowerCut
+from tests.integrations.ending import end
 
 
 def read_parquet(logger, directory) -> list[Written]:
@@ -332,3 +333,10 @@ def test_a_part_of_no_rows_is_refused():
 
 def test_it_takes_numbers_alone():
     assert ParquetLogger(ParquetLoggerConfig("parquet")).kinds == {SCALAR}
+
+
+@pytest.mark.parametrize("how", ["not closed", "an exception"])
+def test_a_program_that_ends_without_close_leaves_whole_files(tmp_path, how):
+    number = end(how, {"name": "parquet"}, tmp_path / "run")
+
+    assert list(pd.read_parquet(tmp_path / "run/parquet")["value"]) == list(range(1, number + 1))

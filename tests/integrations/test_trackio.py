@@ -27,10 +27,13 @@ from ml.integrations import trackio_database
 from ml.integrations.trackio import TrackioLogger, TrackioLoggerConfig
 from ml.loggers.json import JsonLogger, JsonLoggerConfig
 from ml.loggers.kinds import KINDS, POINT_CLOUD, SCALAR
+from ml.loggers.remote import identity_of
 from ml.loggers.replay import send
 from ml.loggers.sources import Entry, Settings, json_entries
+from ml.loggers.values import series_path, split_path
 from ml.testing.contract import Backend, LoggerContract
 from ml.testing.runs import Written, context_of
+from tests.integrations.ending import ENDS, end
 
 PLACE = Path(os.environ["TRACKIO_DIR"])
 atexit.register(shutil.rmtree, PLACE, ignore_errors=True)
@@ -67,20 +70,19 @@ def entries(source):
 
 
 def read_trackio(logger, directory) -> list[Written]:
-    """The run of a backend, found by its ``run_id``, as trackio's own functions and then our reader give it."""
+    """The run of a backend, found by its identity, as trackio's own functions and then our reader give it."""
     path = database_of(directory.parent.name)
-    if not (directory / logger.id / "run_id").exists():
+    if not (directory / logger.id / "identity.json").exists():
         return []
-    run_id = (directory / logger.id / "run_id").read_text()
+    run_id = identity_of(directory / logger.id, digits=16)
     theirs = SQLiteStorage.get_logs(directory.parent.name, run_id=run_id)
     values = []
     for row, found in zip(theirs, trackio_database.rows_of(path, run_id), strict=True):
         assert (row["step"], row.keys() - {"timestamp", "step"}) == (found.step, found.values.keys())
         for name in found.values:
-            namespace, key = trackio_database._names_of(name, found.phase)
-            for kind, made in trackio_database._made(row[name], path, name):
-                value = None if kind.droppable else made
-                values.append((found.phase, found.step, namespace, key, value))
+            names = split_path(trackio_database.path_of(name, found))
+            for kind, made in trackio_database.made_of(row[name], path, name):
+                values.append((found.phase, found.step, *names, None if kind.droppable else made))
     return values
 
 
@@ -150,6 +152,25 @@ def placed(entry):
     if entry.kind is SCALAR and abs(value) >= 2**63:
         shown = float(value)  # as trackio has it
     return (entry.state.phase, entry.state.num_steps, entry.namespace, entry.key, entry.kind.name, str(shown))
+
+
+def test_a_series_has_a_name_that_no_other_has_and_is_read_back(tmp_path):
+    names = ["valid/loss", "test/loss", "train/loss", "train/valid/loss", "loss", "step", "__step", "____x", "__x"]
+    with run_of(tmp_path / "demo") as run:
+        run.log(dict.fromkeys(names, 1))
+        run.step()
+        with run.phase("valid"):
+            run.log(dict.fromkeys(names, 2))
+            run.step()
+
+    (theirs,) = Api().runs(project_of(tmp_path))
+    logs = SQLiteStorage.get_logs(project_of(tmp_path), run_id=theirs.id)
+    train, valid = (set(row) - {"step", "timestamp"} for row in logs)
+    assert train.isdisjoint(valid)
+    found = [
+        (e.state.phase, series_path(e.namespace, e.key), e.value) for e in entries(database_of(project_of(tmp_path)))
+    ]
+    assert sorted(found) == sorted((phase, name, v) for phase, v in (("train", 1), ("valid", 2)) for name in names)
 
 
 def test_the_time_of_a_row_is_that_of_its_state(tmp_path):
@@ -252,42 +273,19 @@ def test_nothing_is_printed(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-PROGRAM = """
-import os, sys
-import ml
-from ml.integrations.trackio import TrackioLogger, TrackioLoggerConfig
+@pytest.mark.parametrize("how", ENDS)
+def test_however_a_process_ends_what_was_written_is_there(tmp_path, how):
+    number = end(how, {"name": "trackio"}, tmp_path / "demo")
 
-run = ml.start_run(sys.argv[1], loggers=[TrackioLogger(TrackioLoggerConfig("trackio", write_every_n_seconds=0))])
-for step in range(1, 4):
-    run.log({"loss": step})
-    run.step()
-"""
-ENDS = {
-    "not closed": ("", 0),
-    "killed": ("assert run.flush(30); os.kill(os.getpid(), 9)", -9),
-    "a fork that exits": (
-        "assert run.flush(30)\nif os.fork() == 0:\n    run.log({'loss': 99}); run.step(); run.close(); sys.exit(0)\n"
-        "os.wait(); run.close()",
-        0,
-    ),
-}
+    values = [entry.value for entry in entries(database_of(project_of(tmp_path)))]
+    assert values[:number] == list(range(1, number + 1))
+    assert set(values[number:]) <= {6}  # of the run that was killed
 
 
-@pytest.mark.parametrize("end", ENDS)
-def test_however_a_process_ends_what_was_written_is_there(tmp_path, end):
-    text, status = ENDS[end]
-    ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM + text, str(tmp_path / "demo")], timeout=60, capture_output=True, check=False
-    )
-
-    assert ran.returncode == status, ran.stderr.decode()
-    assert [entry.value for entry in entries(database_of(project_of(tmp_path)))] == [1, 2, 3]
-
-
-@pytest.mark.parametrize("wrong", [{"run_name": "../x"}, {"run_name": ""}])
-def test_a_wrong_setting_is_refused(wrong):
-    with pytest.raises(ConfigError):
-        ml.start_run("nowhere", loggers={"name": "trackio", **wrong})
+@pytest.mark.parametrize("name", ["../x", ""])
+def test_a_wrong_setting_is_refused(tmp_path, name):
+    with pytest.raises(ConfigError, match=f"run_name of 'trackio' is one path segment, got '{name}'"):
+        ml.start_run(tmp_path / "demo", loggers={"name": "trackio", "run_name": name})
 
 
 def test_without_trackio_the_extra_is_named(tmp_path, monkeypatch):
@@ -387,3 +385,21 @@ def test_another_file_is_no_source(tmp_path, content):
 
     assert not trackio_database.is_source(tmp_path / "x.db")
     assert not trackio_database.is_source(tmp_path)
+
+
+DRAWS_NOTHING = """
+import random, sys
+random.seed(0)
+before = random.getstate()
+from ml import start_run
+with start_run(sys.argv[1], loggers=["trackio"]) as run:
+    run.log({"loss": 1.0})
+    run.step()
+assert "trackio" in sys.modules
+assert random.getstate() == before
+"""
+
+
+def test_no_random_number_is_drawn_where_trackio_is_imported_first(tmp_path):
+    environment = {**os.environ, "TRACKIO_DIR": str(tmp_path / "trackio")}
+    subprocess.run([sys.executable, "-c", DRAWS_NOTHING, str(tmp_path / "run")], check=True, env=environment)

@@ -20,12 +20,18 @@ from ml.integrations import wandb_offline
 from ml.integrations.wandb import WandbLogger
 from ml.integrations.wandb_records import LogReader, html_of, texts_of
 from ml.integrations.wandb_settings import WandbLoggerConfig
+from ml.loggers.group import LoggerGroup
 from ml.loggers.json import JsonLogger, JsonLoggerConfig
-from ml.loggers.kinds import KINDS, SCALAR
+from ml.loggers.kinds import KINDS, SCALAR, VIDEO
+from ml.loggers.multi import MultiLogger
 from ml.loggers.replay import replay
 from ml.loggers.sources import Entry, Settings, json_entries
+from ml.loggers.stored import StoredHistogram
+from ml.loggers.values import series_path
+from ml.media.histogram import Histogram
 from ml.testing.contract import Backend, LoggerContract
 from ml.testing.runs import Written, context_of
+from tests.integrations.ending import ENDS, end
 from tests.integrations.wandb_server import wandb_server
 from tests.integrations.written import written_of
 
@@ -210,6 +216,15 @@ def test_media_are_what_w_and_b_shows(tmp_path):
     assert (found["weights"].histogram().min, found["weights"].histogram().max) == (1.0, 2.0)
 
 
+def test_a_video_of_one_frame_is_read_as_a_video(tmp_path):
+    with run_of(tmp_path / "demo") as run:
+        run.logger.log_video("video", np.zeros((1, 3, 64, 64), np.uint8), fps=5)
+        run.step()
+
+    (log,) = logs_in(tmp_path)
+    assert [(entry.kind, entry.value.array().shape) for entry in entries(log)] == [(VIDEO, (1, 3, 64, 64))]
+
+
 def test_an_attempt_that_resumes_is_a_run_of_its_own_offline(tmp_path):
     for resume in (False, True):
         loggers = [backend(), "json"]
@@ -252,14 +267,33 @@ def test_a_run_of_the_user_is_left_alone(tmp_path, monkeypatch):
     assert [entry.key for entry in entries(ours)] == ["ours"]
 
 
-def test_keys_that_w_and_b_has_for_itself_are_logged_elsewhere(tmp_path):
+def test_keys_that_w_and_b_has_for_itself_are_logged_elsewhere_and_read_back(tmp_path):
+    own = ["step", "_step", "phase", "logged/step", "logged/logged/_x", "logged/loss"]
     with run_of(tmp_path / "demo") as run:
-        run.log({"step": 1, "_step": 2, "phase": 3})
+        run.log({name: number for number, name in enumerate(own)})
         run.step(step=9)
 
     (log,) = logs_in(tmp_path)
-    found = {(entry.state.num_steps, entry.namespace, entry.key): entry.value for entry in entries(log)}
-    assert found == {(9, "logged", "step"): 1, (9, "logged", "_step"): 2, (9, "logged", "phase"): 3}
+    (row,) = history(log)
+    assert (row["step"], row["logged/step"], row["logged/logged/step"], row["logged/loss"]) == (9, 0, 3, 5)
+    found = {series_path(entry.namespace, entry.key): entry.value for entry in entries(log)}
+    assert found == {name: number for number, name in enumerate(own)}
+
+
+def test_a_series_of_training_is_never_taken_for_one_of_another_phase(tmp_path):
+    names = ["valid/loss", "test/loss", "train/loss", "train/valid/loss", "loss"]
+    with run_of(tmp_path / "demo") as run:
+        run.log(dict.fromkeys(names, 1))
+        run.step()
+        with run.phase("valid"):
+            run.log(dict.fromkeys(names, 2))
+            run.step()
+
+    (log,) = logs_in(tmp_path)
+    train, valid = ({name for name in row if not name.startswith("_")} - {"step", "phase"} for row in history(log))
+    assert train.isdisjoint(valid)
+    found = [(e.state.phase, series_path(e.namespace, e.key), e.value) for e in entries(log)]
+    assert sorted(found) == sorted((phase, name, v) for phase, v in (("train", 1), ("valid", 2)) for name in names)
 
 
 def test_nothing_is_printed_and_standard_streams_stay_what_they_are(tmp_path, capfd):
@@ -285,49 +319,15 @@ def test_arguments_and_environment_are_not_recorded(tmp_path, monkeypatch):
     assert {path.name for path in folder.rglob("*") if path.suffix in (".txt", ".py", ".patch")} == set()
 
 
-PROGRAM = """
-import os, sys, threading
-import ml
-from ml.integrations.wandb import WandbLogger
-from ml.integrations.wandb_settings import WandbLoggerConfig
+@pytest.mark.parametrize("how", ENDS)
+def test_however_a_process_ends_what_was_handed_over_is_there(tmp_path, how):
+    number = end(how, {"name": "wandb", "mode": "offline", "system_metrics": False}, tmp_path / "demo")
 
-logger = WandbLogger(WandbLoggerConfig("wandb", mode="offline", system_metrics=False, write_every_n_seconds=0))
-run = ml.start_run(sys.argv[1], loggers=[logger])
-for step in range(1, 6):
-    run.log({"loss": step})
-    run.step()
-"""
-ENDS = {
-    "not closed": ("", 0),
-    "not closed, with values that W&B has not yet": (
-        "assert run.flush(30)\nfor step in range(6, 106):\n    run.log({'loss': step}); run.step(force=True)",
-        0,
-    ),
-    "an exception": ("raise SystemExit(3)", 3),
-    "killed": ("assert run.flush(30); run.log({'loss': 6}); run.step(); os.kill(os.getpid(), 9)", -9),
-    "a fork that exits": (
-        "assert run.flush(30)\nif os.fork() == 0:\n    run.log({'loss': 99}); run.step(); run.close(); os._exit(0)\n"
-        "os.wait(); run.close()",
-        0,
-    ),
-}
-
-
-@pytest.mark.parametrize("end", ENDS)
-def test_however_a_process_ends_what_was_handed_over_is_there(tmp_path, end):
-    text, status = ENDS[end]
-    ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM + text, str(tmp_path / "demo")], timeout=60, capture_output=True, check=False
-    )
-
-    assert ran.returncode == status, ran.stderr.decode()
-    assert b"Traceback" not in ran.stderr, ran.stderr.decode()
     (log,) = logs_in(tmp_path)
     found, _ = told_entries(log)
     values = [entry.value for entry in found if isinstance(entry, Entry)]
-    count = 105 if "range(6" in text else 5
-    assert values[:count] == list(range(1, count + 1))
-    assert set(values[count:]) <= {6}  # of the run that was killed
+    assert values[:number] == list(range(1, number + 1))
+    assert set(values[number:]) <= {6}  # of the run that was killed
 
 
 def test_without_a_service_values_wait_and_are_written_once(tmp_path, monkeypatch):
@@ -364,7 +364,7 @@ def test_a_write_that_fails_in_the_middle_is_repeated_and_no_row_is_doubled(tmp_
     def refused_once(run, fields):
         calls.append(fields)
         if len(calls) == 2:
-            raise RuntimeError("away")
+            raise wandb.errors.CommError("away")
         log(run, fields)
 
     monkeypatch.setattr(wandb.Run, "log", refused_once)
@@ -378,6 +378,46 @@ def test_a_write_that_fails_in_the_middle_is_repeated_and_no_row_is_doubled(tmp_
     logger.close()
 
     assert [(step, value) for _, step, _, _, value in read_wandb(logger, tmp_path)] == [(1, 0.25), (1, 0.5), (2, 0.75)]
+
+
+def test_a_row_that_w_and_b_refuses_fails_and_holds_up_no_other(tmp_path, monkeypatch):
+    import wandb
+
+    log = wandb.Run.log
+
+    def refused(run, fields):
+        if fields["step"] == 1:
+            raise ValueError("refused")
+        log(run, fields)
+
+    monkeypatch.setattr(wandb.Run, "log", refused)
+    component = MultiLogger("model")
+    with LoggerGroup([backend()], context_of(tmp_path), close_timeout_s=60.0) as logs:
+        for step in (1, 2):
+            component.log_scalar("loss", step)
+            logs.write([component], State(num_steps=step), force=True)
+            logs.flush(60)
+        stats = logs.stats()["wandb"]
+
+    assert (stats.written, stats.failed) == (1, {"write": 1})
+    assert [entry.state.num_steps for log in logs_in(tmp_path) for entry in entries(log)] == [2]
+
+
+def test_more_bins_than_w_and_b_takes_are_put_together(tmp_path):
+    counts = np.arange(999)
+    bins = Histogram(counts, np.linspace(-1.0, 1.0, 1000), int(counts.sum()), -1.0, 1.0, 0.0, 0.0, 0, 0, 0)
+    logger, state = backend(), State(num_steps=1)
+    logger.initialize(context_of(tmp_path))
+    logger.log_histogram("weights", StoredHistogram(bins, path="weights", origin="here"), state, "")
+    logger.log_scalar("loss", lambda: 0.5, state, "")
+    logger.write(state)
+    logger.close()
+
+    found = {entry.key: entry.value for log in logs_in(tmp_path) for entry in entries(log)}
+    kept = found["weights"].histogram()
+    assert found["loss"] == 0.5
+    assert kept.counts.tolist() == [a + b for a, b in zip(counts[::2], [*counts[1::2], 0], strict=True)]
+    assert kept.edges.tolist() == [*bins.edges[:-1:2], 1.0]
 
 
 def test_online_without_a_key_values_wait_and_nobody_is_asked(tmp_path, monkeypatch):
@@ -446,19 +486,55 @@ def test_online_everything_is_uploaded_and_a_server_that_goes_away_costs_no_valu
         assert (server.begun[0]["displayName"], server.begun[0]["project"]) == ("demo", tmp_path.name)
 
 
-def test_disabled_nothing_is_computed_and_w_and_b_is_not_loaded(tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    with ml.start_run(tmp_path / "demo", loggers=["wandb"], config={"a": 1}) as run:
-        run.log({"loss": pytest.fail})
-        run.step()
+DISABLED = """
+import sys
+import ml
 
+with ml.start_run(sys.argv[1], loggers=["wandb"], config={"a": 1}) as run:
+    run.log({"loss": lambda: sys.exit("computed")})
+    run.step()
+print([name for name in sys.modules if name.partition(".")[0] == "wandb"])
+"""
+
+
+def test_disabled_nothing_is_computed_and_w_and_b_is_not_loaded(tmp_path):
+    ran = subprocess.run(
+        [sys.executable, "-c", DISABLED, tmp_path / "demo"],
+        env=os.environ | {"WANDB_MODE": "disabled"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ran.stdout, ran.returncode) == ("[]\n", 0), ran.stderr
     assert not logs_in(tmp_path)
 
 
-@pytest.mark.parametrize("wrong", [{"mode": "sometimes"}, {"finish_timeout_s": 0}, {"tags": 3}])
-def test_a_wrong_setting_is_refused(wrong):
-    with pytest.raises(ConfigError):
-        ml.start_run("nowhere", loggers={"name": "wandb", **wrong})
+@pytest.mark.parametrize(("mode", "is_told"), [("dryrun", False), ("shared", True)])
+def test_a_mode_that_w_and_b_alone_knows_is_offline(tmp_path, monkeypatch, caplog, mode, is_told):
+    monkeypatch.setenv("WANDB_MODE", mode)
+    with ml.start_run(tmp_path / "demo", loggers=["wandb"]) as run:
+        run.log({"loss": 1})
+        run.step()
+
+    (log,) = logs_in(tmp_path)
+    assert log.parent.name.startswith("offline-run-")
+    assert ("WANDB_MODE=shared is none of online, offline, disabled" in caplog.text) == is_told
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"mode": "sometimes"}, "mode of 'wandb' must be one of online, offline, disabled, got 'sometimes'"),
+        ({"finish_timeout_s": 0}, "finish_timeout_s of 'wandb' must be above 0, got 0"),
+        ({"tags": 3}, "cannot be configured"),
+    ],
+)
+def test_a_wrong_setting_is_refused(tmp_path, wrong, message):
+    with pytest.raises(ConfigError, match=message):
+        ml.start_run(tmp_path / "demo", loggers={"name": "wandb", **wrong})
+
+    assert not (tmp_path / "demo").exists()
 
 
 def test_without_w_and_b_the_extra_is_named(tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ from tests.loggers.tensorboard_reader import events
 
 SECTIONS = ("scalars", "strings", "images", "audios", "videos", "histograms", "point_clouds")
 PHASES = ("train", "valid", "test")
-STDOUT_LINE = re.compile(r"(train|valid|test) +step +(\d+)  epoch \d+  \d+:\d\d:\d\d")
+STDOUT_LINE = re.compile(r"(train|valid|test) +step +(-?\d+)  epoch -?\d+  \d+:\d\d:\d\d")
 STDOUT_CELL = re.compile(r'  (\S+) +("(?:[^"\\]|\\.)*"|[^\s"]+)')
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tensorboard.util.tensor_util import make_ndarray
 
-from ml.core.errors import ConfigError, LogValueError
+from ml.core.errors import ConfigError, LogValueError, WriteError
 from ml.core.run import RunContext
 from ml.core.state import State
 from ml.loggers.base import BaseLoggerConfig
@@ -192,6 +192,64 @@ def test_kinds_that_a_backend_does_not_take_are_counted(run, tmp_path):
 
     assert report.written == 5 * 4 + 2
     assert report.unsupported == 5 * 9
+
+
+def test_what_a_backend_excludes_it_is_not_given(run, tmp_path):
+    memory = MemoryLogger(BaseLoggerConfig("memory", include=["task/*"], exclude=["*/note", "*/weights"]))
+    report = replay(run, memory, tmp_path / "again")
+
+    assert {entry.key for entry in memory.entries} == {
+        *("loss", "nan", "count", "image", "gray", "sound", "video", "cloud", "colored")
+    }
+    assert (report.excluded, report.failed, report.num_problems) == (5 * 4, 0, 0)
+    assert json.loads((tmp_path / "again" / MARKER).read_text())["excluded"] == report.excluded
+
+
+def test_a_value_or_a_write_that_fails_is_told_and_the_rest_is_replayed(run, tmp_path):
+    class Choosy(MemoryLogger):
+        def log_string(self, key, value, state, namespace):
+            raise RuntimeError("no texts")
+
+        def write(self, state):
+            if state.num_steps == 2:
+                self._rows.clear()
+                raise LogValueError("no step 2")
+            super().write(state)
+
+    choosy = Choosy(BaseLoggerConfig("memory", exclude=["*/weights"]))
+    report = replay(run, choosy, tmp_path / "again")
+
+    assert [state.num_steps for state in choosy.states] == [1, 3, 3, 3, 4, 4]
+    assert report.written == len(choosy.entries)
+    assert report.failed == 5 * 2 + 10  # the texts, and what else the step had
+    assert [problem for problem in report.problems if "texts" not in problem] == [
+        "10 values up to step 2 are left out: no step 2."
+    ]
+    assert "'task/note' at step 1 is left out: RuntimeError: no texts" in report.problems
+
+
+@pytest.mark.parametrize("method", ["write", "log_config"])
+@pytest.mark.parametrize("error", [ConfigError, WriteError])
+def test_a_backend_that_cannot_be_used_ends_a_replay(run, tmp_path, method, error):
+    def refuse(self, given):
+        raise error("not with this backend")
+
+    refusing = type("Refusing", (MemoryLogger,), {method: refuse})
+    with pytest.raises(error, match="not with this"):
+        replay(run, refusing(BaseLoggerConfig("memory")), tmp_path / "again")
+
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_configuration_that_a_backend_refuses_costs_no_value(run, tmp_path):
+    class Choosy(MemoryLogger):
+        def log_config(self, config):
+            raise ValueError("no settings")
+
+    report = replay(run, Choosy(BaseLoggerConfig("memory", exclude=["*/weights"])), tmp_path / "again")
+
+    assert report.problems == [f"The configuration of attempt {n} is left out: ValueError: no settings" for n in (1, 2)]
+    assert report.written > 0
 
 
 def test_replaying_twice_is_replaying_once(run, tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ml.core.errors import LogValueError
-from ml.media.histogram import histogram
+from ml.media.histogram import coarsened, histogram, histogram_from
 
 
 @pytest.fixture(autouse=True)
@@ -142,3 +142,50 @@ def test_there_may_be_another_number_of_bins(bins):
 def test_what_has_no_histogram_is_refused(values, options, word):
     with pytest.raises(LogValueError, match=word):
         histogram(values, **options)
+
+
+def test_bins_that_somebody_else_kept_have_the_moments_of_their_centres():
+    made = histogram_from([1, 0, 3.0], [0, 1, 2, 4], max_bins=3)
+
+    assert (made.counts.tolist(), made.count, made.min, made.max) == ([1, 0, 3], 4, 0, 4)
+    assert made.counts.dtype == np.int64
+    assert made.mean == np.average([0.5, 1.5, 3], weights=[1, 0, 3])
+    assert made.std == np.sqrt(np.average((np.array([0.5, 1.5, 3]) - made.mean) ** 2, weights=[1, 0, 3]))
+
+
+def test_bins_of_any_width_have_moments_and_none_where_nothing_was_counted():
+    wide = histogram_from([1, 1], [-1.7e308, 0, 1.7e308], max_bins=2)
+    empty = histogram_from([0], [1, 2], max_bins=1)
+
+    assert (wide.mean, wide.std) == (0, 8.5e307)
+    assert (empty.count, empty.min, empty.max) == (0, 1, 2)
+    assert np.isnan([empty.mean, empty.std]).all()
+
+
+@pytest.mark.parametrize(
+    ("counts", "edges"),
+    [
+        ([], [0]),
+        ([1, 1, 1], [0, 1, 2, 3]),  # more than the 2 that are taken here
+        ([1], [0, 1, 2]),
+        ([[1]], [0, 1]),
+        ([1], [0, np.inf]),
+        ([1], [1, 0]),
+        ([np.nan], [0, 1]),
+        ([-1], [0, 1]),
+        ([1e300], [0, 1]),
+    ],
+)
+def test_what_are_no_bins_is_refused(counts, edges):
+    with pytest.raises(ValueError, match="histogram"):
+        histogram_from(counts, edges, max_bins=2)
+
+
+@pytest.mark.parametrize("size", [1, 2, 63, 64, 65, 127, 128, 999, 2**16])
+def test_bins_that_are_put_together_hold_what_they_held(size):
+    counts, edges = coarsened(np.arange(size), np.arange(size + 1.0), 64)
+
+    assert len(counts) <= 64
+    assert len(edges) == len(counts) + 1
+    assert (edges[0], edges[-1], counts.sum()) == (0, size, size * (size - 1) // 2)
+    assert size > 64 or counts.tolist() == list(range(size))
