@@ -17,6 +17,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ml.benchmarks.config import SystemCallbackConfig
 from ml.core.config import BaseConfig, conf_field
 from ml.core.errors import ConfigError
 from ml.core.registry import LOGGERS
@@ -41,6 +42,7 @@ _SCHEMAS: dict[str, dict[str, type[BaseConfig]]] = {
     "trainer": {"supervised": SupervisedTrainerConfig},
     "task": {"digits": DigitsConfig},
     "model": {"cnn": CnnConfig},
+    "callbacks": {"system": SystemCallbackConfig},
 }
 
 

@@ -1,10 +1,12 @@
 """What is kept of a measured call: plain tuples, on their way from a metric to the database and the loggers."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from ml.core.plain import Plain
 
-Status = Literal["ok", "error"]
+Status = Literal["ok", "error", "running"]
+"""How a call ended; ``running`` where it has not, or its process was killed."""
 
 
 class Sample(NamedTuple):
@@ -39,6 +41,8 @@ class Measurement(NamedTuple):
         time_s: Wall clock, Unix seconds, when it was recorded.
         data: What is no single number: a curve, a matrix with labels, hyperparameters. Plain, as JSON has it.
         samples: The time series behind the value, in order.
+        series: The number of the series of ``Benchmark.begin_series`` that this is the end of: its samples are kept
+            already, and ``samples`` follow them. 0 where there is none.
     """
 
     description: str
@@ -56,4 +60,5 @@ class Measurement(NamedTuple):
     duration_s: float = 0.0
     time_s: float = 0.0
     data: Plain = None
-    samples: tuple[Sample, ...] = ()
+    samples: Sequence[Sample] = ()
+    series: int = 0

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 from ml.benchmarks.measurement import Sample
+from ml.benchmarks.series import Series
 
 
 class Finding(NamedTuple):
@@ -44,11 +45,14 @@ class Probe(ABC):
     Attributes:
         interval_s: How often ``sample`` is called; ``None``: never. It is called once more when the call ends, so a
             short one has a sample too.
+        series: Where ``sample`` adds to, if the samples of a long call may be handed on before it ends; its findings
+            have it as their ``samples``. ``added``, ``total`` and ``highest`` know also those that were handed on.
     """
 
     interval_s: float | None = None
+    series: Series | None = None
 
-    def sample(self, at_s: float) -> None:
+    def sample(self, at_s: float) -> None:  # noqa: B027  # most probes need none
         """Reads once. On the sampler's thread, or at the end of the call on the caller's, never on both at a time.
 
         Args:

@@ -26,6 +26,7 @@ _WORDS = {
     "replay": "give what a run logged to another backend: TensorBoard from the journal, for example",
     "import": "make a run directory of what TensorBoard, W&B, trackio or a CSV file holds",
     "fsck": "check the files of runs, and rescue what is whole",
+    "bench": "measure what a program costs; show, draw and compare what benchmarks measured",
 }
 _MODULES = {"import": "import_run"}
 """The modules of words that no module can be called by."""

@@ -1,0 +1,87 @@
+"""A table of a page: it is sorted by a click on a header, and filtered by the words that a row must have."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ml.loggers.lines import number
+from ml.report.html import Html, escaped, tag
+
+Cell = str | float | int | None
+"""A text, ``Html`` (a thumbnail), a number, or ``None`` where there is nothing."""
+
+_PRECISION = 4
+_LONGEST_WORD = 40  # that is never broken
+_LONGEST_LINE = 60  # that may be broken into many
+
+
+class Column(NamedTuple):
+    """A column.
+
+    Attributes:
+        header: Its name, with the unit of its numbers.
+        cells: One for each row.
+        is_number: Whether they are numbers, which end under each other and are sorted by value; ``None`` and NaN come
+            last. A number in another column is shown as text is.
+        mark: Whether what stands here should be noticed: an error, for example.
+    """
+
+    header: str
+    cells: Sequence[Cell]
+    is_number: bool = False
+    mark: bool = False
+
+
+def table(columns: Sequence[Column], *, caption: str = "") -> Html:
+    """Returns a table.
+
+    Args:
+        columns: All with as many cells.
+        caption: Above it; ``""`` is none.
+    """
+    head = tag("tr", {}, *(tag("th", {"class": _kind(column), "scope": "col"}, column.header) for column in columns))
+    rows = [
+        tag("tr", {}, *(_cell(column, cell) for column, cell in zip(columns, row, strict=True)))
+        for row in zip(*(column.cells for column in columns), strict=True)
+    ]
+    shown = tag(
+        "table",
+        {"class": "sortable"},
+        tag("caption", {}, caption) if caption else "",
+        tag("thead", {}, head),
+        tag("tbody", {}, *rows),
+    )
+    return tag("div", {"class": "scroll"}, shown)
+
+
+def shown_number(value: float | None) -> str:
+    """Returns a number in four significant digits, a whole one in full, ``None`` as nothing."""
+    if value is None:
+        return ""
+    if not math.isfinite(value):
+        return str(value)
+    if value % 1 == 0 and abs(value) < 10**9:
+        return str(int(value))
+    return number(value, _PRECISION)
+
+
+def _cell(column: Column, cell: Cell) -> Html:
+    if not column.is_number or isinstance(cell, str):
+        text = "" if cell is None else escaped(cell)
+        return tag("td", {"class": _kind_of_text(str(cell), is_marked=column.mark)}, text)
+    value = None if cell is None or math.isnan(cell) else _javascript(cell)
+    return tag("td", {"class": "number", "data-value": value}, shown_number(cell))
+
+
+def _kind_of_text(text: str, *, is_marked: bool) -> str | None:
+    has_long_word = len(text) > _LONGEST_WORD and max(map(len, text.split())) > _LONGEST_WORD
+    kinds = {"mark": is_marked, "long": has_long_word, "wide": len(text) > _LONGEST_LINE}
+    return " ".join(kind for kind, holds in kinds.items() if holds) or None
+
+
+def _javascript(value: float) -> str:
+    return repr(float(value)).replace("inf", "Infinity")
+
+
+def _kind(column: Column) -> str | None:
+    return "number" if column.is_number else None
