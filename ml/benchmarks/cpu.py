@@ -13,10 +13,12 @@ from ml.benchmarks.metric import Finding, Metric, Probe
 from ml.benchmarks.series import Series
 from ml.core.errors import ConfigError
 from ml.io.cgroup import Cgroup
-from ml.io.process import Family, ThisProcess, system_cpu_s, waited_for_cpu_s
+from ml.io.process import Family, ThisProcess, now_s, system_cpu_s, waited_for_cpu_s
 from ml.io.sampler import process_sampler
 
 Scope = Literal["process", "tree", "children", "system", "cgroup"]
+_TICK_S = 0.01  # the kernel says so exactly when a process was started
+
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 
@@ -123,7 +125,7 @@ class FamilyCPU:
 
     def __init__(self, family: Family, *, with_parent: bool) -> None:
         self._family, self._with_parent = family, with_parent
-        self._made_s = time.time()
+        self._made_s = now_s() - _TICK_S
         self._seen: set[tuple[int, float]] = set()
         self._before_s = self._parent_s()
         self._highest_s = 0.0
@@ -138,7 +140,7 @@ class FamilyCPU:
             total_s += member.cpu_s
             if (identity := (member.pid, member.started_s)) not in self._seen:
                 self._seen.add(identity)
-                if member.started_s < self._made_s - 0.01:  # a tick of the kernel's clock
+                if member.started_s < self._made_s:
                     self._before_s += member.cpu_s
         self._highest_s = max(self._highest_s, total_s - self._before_s)
         return self._highest_s

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,9 +54,9 @@ def _lines(benchmarks: Benchmarks, choice: Choice, arguments: argparse.Namespace
 
 def _write(path: Path, lines: Iterator[str]) -> None:
     """Replaces a file; nobody ever sees half of the new one."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE), "wb") as file:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE), "wb") as file:
             for line in lines:
                 file.write(line.encode("utf-8", "backslashreplace"))
             file.flush()

@@ -16,7 +16,7 @@ MAX_DEPTH = 32
 
 _MAX_SETTINGS_BYTES = 2**21  # as YAML that is less than what is read of a run's configuration
 _MAX_INTERPOLATION_CHARACTERS = 2**16  # each costs whoever reads the configuration 10 us
-_NODE_BYTES = 20
+_NODE_BYTES = 40  # so that there are up to 50,000, which take OmegaConf half a minute
 
 
 class About(NamedTuple):

@@ -31,7 +31,7 @@ MEMORY_KINDS: tuple[MemoryKind, ...] = get_args(MemoryKind)
 """Resident, pages that others may share included; unique, without those; proportional, with a share of those."""
 
 _PROC = Path("/proc")
-_PAGE_BYTES = resource.getpagesize()
+_PAGE_BYTES, _TICKS = resource.getpagesize(), os.sysconf("SC_CLK_TCK")
 _HWM = b"\nVmHWM:"
 _MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 
@@ -92,13 +92,18 @@ class ThisProcess:
             return b""
 
 
+def now_s() -> float:
+    """Returns the time on the clock that says when processes were started: on Linux since boot, not to be set back."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.time()
+
+
 class Member(NamedTuple):
     """A process of a family, when it was read.
 
     Attributes:
         pid: Its number.
-        started_s: When it was started, Unix seconds: of two processes of one number, which.
-        cpu_s: CPU time, with that of its own children that have ended and were waited for.
+        started_s: When it was started, to a hundredth of a second, on the clock of ``now_s``.
+        cpu_s: CPU time; on Linux with that of its own children that have ended and were waited for.
     """
 
     pid: int
@@ -129,13 +134,11 @@ class Family:
         self._known = found
 
     def members(self) -> list[Member]:
-        """Reads those that were found, 50 us each; one that has ended is left out."""
+        """Reads those that were found, 20 us each; one that has ended is left out."""
         members = []
         for process in list(self._known.values()):
-            with suppress(psutil.Error):
-                times = process.cpu_times()
-                own_s, waited_for_s = times.user + times.system, times.children_user + times.children_system
-                members.append(Member(process.pid, process.create_time(), own_s + waited_for_s))
+            with suppress(psutil.Error, OSError):
+                members.append(_member(process))
         return members
 
     def memory_bytes(self, kind: MemoryKind) -> int:
@@ -261,6 +264,15 @@ def run_child(command: Sequence[str]) -> Child:
         return Child(subprocess.Popen(list(command)))
     except (OSError, ValueError) as error:
         raise ConfigError(f"Cannot run {command[0]!r}: {error}.") from error
+
+
+def _member(process: psutil.Process) -> Member:
+    if sys.platform != "linux":
+        times = process.cpu_times()
+        return Member(process.pid, process.create_time(), times.user + times.system)
+    # psutil's start is on the wall clock, as of a whole second: too coarse to tell who was there first.
+    fields = Path(f"/proc/{process.pid}/stat").read_bytes().rpartition(b")")[2].split()
+    return Member(process.pid, int(fields[19]) / _TICKS, sum(map(int, fields[11:15])) / _TICKS)
 
 
 def _memory_of(process: psutil.Process, kind: MemoryKind) -> int:

@@ -67,6 +67,9 @@ svg .f4 { fill: var(--s4); } svg .f5 { fill: var(--s5); } svg .f6 { fill: var(--
   body { max-width: none; padding: 0; font-size: 10pt; }
   nav, input[type=search], .count { display: none; }
   .scroll { overflow: visible; }
+  .figures { grid-template-columns: 1fr 1fr; }
+  table { font-size: 7.5pt; }
+  th, td, td.number, th.number { white-space: normal; overflow-wrap: anywhere; min-width: 0; padding-right: .35rem; }
   tr, figure { break-inside: avoid; }
   h2 { break-after: avoid; }
   thead { display: table-header-group; } }

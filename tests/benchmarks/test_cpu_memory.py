@@ -116,6 +116,19 @@ def test_the_cpu_time_of_a_child_that_came_and_went_counts_for_the_tree(of, incl
     assert (recorder.rows[0].value * passed_s / 100 >= 0.48) == includes
 
 
+def test_a_child_that_is_seen_while_it_runs_was_not_there_before():
+    cpu = FamilyCPU(Family(), with_parent=False)
+    code = BURN.format(seconds=0.2) + "\nimport sys; print(flush=True); sys.stdin.read()"
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    child.stdout.readline()
+    cpu._family.find()  # as the sampler does
+    seen_s = cpu()
+    child.communicate()
+
+    assert seen_s >= 0.18
+    assert cpu() >= seen_s
+
+
 def test_what_a_child_used_before_the_call_does_not_count_even_when_it_ends_in_it():
     code = BURN.format(seconds=0.3) + "\nimport sys; print(flush=True); sys.stdin.read()"
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -318,11 +318,13 @@ def test_a_signal_reaches_the_program(tmp_path):
 # questions
 
 
-def answered(command, cwd, answers):
+def answered(command, cwd, answers, stdin=None):
     """Returns the status of a command on a terminal, and what it and the answers make there."""
     ours, theirs = pty.openpty()
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"} | {"NO_COLOR": "1"}
-    with subprocess.Popen(command, cwd=cwd, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
+    with subprocess.Popen(
+        command, cwd=cwd, stdin=stdin or theirs, stdout=theirs, stderr=theirs, env=environment
+    ) as process:
         os.close(theirs)
         os.write(ours, answers.encode())
         said = b""
@@ -363,6 +365,8 @@ def test_nothing_is_asked_for_that_was_chosen_nor_anywhere_else_than_on_a_termin
     assert "[all" not in answered([*command, "--all"], tmp_path, "")[1]
     status, said = answered([*command, "-t", "time", "-u", uuid[:8]], tmp_path, "")
     assert (status, "[all" in said, "median" in said) == (0, False, True)
+    with open(os.devnull) as nobody:
+        assert "[all" not in answered(command, tmp_path, "", stdin=nobody)[1]
     piped = subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
     assert "[all" not in piped.stdout + piped.stderr
 

@@ -13,6 +13,7 @@ from ml.core.errors import ConfigError
 from ml.io.process import (
     Family,
     ThisProcess,
+    now_s,
     own_io_bytes,
     run_child,
     system_cpu_s,
@@ -117,6 +118,17 @@ def test_a_family_has_children_and_theirs_and_not_its_head():
 def _found(family: Family) -> Family:
     family.find()
     return family
+
+
+def test_who_was_started_first_can_be_told():
+    before_s = now_s()
+    child = started(sys.executable, "-c", WAITING)
+    after_s = now_s()
+    (member,) = [member for member in _found(Family()).members() if member.pid == child.pid]
+    ended(child)
+
+    assert before_s - 0.01 <= member.started_s <= after_s
+    assert 0 <= member.cpu_s < 5
 
 
 def test_a_member_that_has_ended_is_left_out():
