@@ -17,6 +17,7 @@ Plain = bool | int | float | str | list["Plain"] | dict[str | int | float | bool
 
 _MAX_DEPTH = 64
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
+_ESCAPED = re.compile(r"(\\+)\$\{")
 
 
 def plain_mapping(config: object) -> dict[str | int | float | bool, Plain]:
@@ -90,6 +91,11 @@ def _is_valid(text: str) -> bool:
 def escaped(text: str) -> str:
     """Returns text that a configuration takes for text, whatever interpolation it looks like."""
     return _INTERPOLATION.sub(r"\1\1\\${", text)
+
+
+def unescaped(text: str) -> str:
+    """Returns the text that ``escaped`` made ``text`` of; an interpolation stays what it is."""
+    return _ESCAPED.sub(lambda match: "\\" * ((len(match[1]) - 1) // 2) + "${", text)
 
 
 def resolved_mapping(plain: dict[str | int | float | bool, Plain]) -> Plain:

@@ -23,6 +23,8 @@ from tensorboard.plugins.mesh import metadata as mesh_metadata
 from tensorboard.plugins.mesh.plugin_data_pb2 import MeshPluginData
 from tensorboard.plugins.text import metadata as text_metadata
 
+from ml.core.plain import unescaped
+
 if TYPE_CHECKING:
     from ml.media.histogram import Histogram
 
@@ -153,7 +155,7 @@ def flatten(config: DictConfig) -> dict[str, bool | float | str]:
         elif isinstance(node, (bool, float)) or (isinstance(node, int) and abs(node) < 2**53):
             flat[path] = node
         elif node is not None and node != "???":
-            flat[path] = str(node).encode("utf-8", "replace").decode("utf-8")
+            flat[path] = unescaped(str(node)).encode("utf-8", "replace").decode("utf-8")
 
     visit("", OmegaConf.to_container(config))
     return flat

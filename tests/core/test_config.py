@@ -9,6 +9,7 @@ from omegaconf.errors import MissingMandatoryValue
 
 from ml.core.config import BaseConfig, BaseObject, check_types, conf_field
 from ml.core.errors import ConfigError
+from ml.core.plain import escaped, unescaped
 
 
 @dataclass
@@ -73,3 +74,8 @@ class Strange(BaseConfig):
 )
 def test_a_setting_that_has_its_type_passes(config):
     check_types(config)
+
+
+@pytest.mark.parametrize("text", ["${x}", r"\${x}", r"\\${x}", "a ${b} ${c}", "$x", r"C:\dir", ""])
+def test_what_was_escaped_is_had_back(text):
+    assert unescaped(escaped(text)) == text

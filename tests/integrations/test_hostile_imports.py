@@ -177,7 +177,6 @@ def test_interpolations_of_foreign_settings_stay_texts(tmp_path, monkeypatch, fo
     assert not holding(tmp_path / "run", b"of-the-importer")
 
 
-@pytest.mark.xfail(strict=True, reason="ml.loggers.tensorboard_events.flatten shows the escaped form")
 def test_tensorboard_shows_the_literal(tmp_path):
     imported(with_settings(tmp_path / "source", {"b": LITERAL}, "tensorboard"), tmp_path / "run")
 
