@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import ml
+from ml.benchmarks import open_benchmark
 from ml.core.registry import LOGGERS
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
@@ -62,3 +63,12 @@ def test_the_backend_of_the_readme_writes_what_is_logged(tmp_path):
 
 def test_the_backend_of_the_readme_has_at_most_25_lines():
     assert len([line for line in BLOCKS[2].splitlines() if line.strip()]) <= 25
+
+
+def test_the_benchmark_of_the_readme_measures_every_call(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    exec(BLOCKS[3], {"train": lambda: sum(range(10**5))})
+
+    with open_benchmark("benchmarks.db") as benchmarks:
+        assert {row.type for row in benchmarks.measurements()} >= {"time", "cpu", "memory", "energy"}

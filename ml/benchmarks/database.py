@@ -30,7 +30,7 @@ from ml.benchmarks.files import set_aside, sqlite_file
 from ml.benchmarks.identity import described, run_uuid, script_name
 from ml.benchmarks.measurement import Measurement
 from ml.benchmarks.schema import prepare
-from ml.benchmarks.store import Chunk, Numbered, chunks_of
+from ml.benchmarks.store import Chunk, Item, Numbered, chunks_of
 from ml.benchmarks.values import plain
 from ml.benchmarks.writing import Writer
 from ml.core.errors import ConfigError, LogValueError, WriteError
@@ -192,6 +192,7 @@ class Benchmark:
             ConfigError: The database is open for reading.
         """
         writer = self.check_writes()
+        items: list[Item] = []
         for measurement in measurements:
             try:
                 number = measurement.series or next(self._numbers)
@@ -199,12 +200,13 @@ class Benchmark:
                 samples = measurement.samples
                 if len(samples):
                     measurement = measurement._replace(samples=())
-                writer.submit(Numbered(number, measurement))
+                items.append(Numbered(number, measurement))
                 if len(samples):
-                    (series or OpenSeries(number, writer.submit)).add(samples)
+                    (series or OpenSeries(number, items.append)).add(samples)
             except Exception as error:  # whoever is measured goes on
                 writer.tally.accept(1)
                 writer.fail(1, error)
+        writer.submit(*items)
 
     def begin_series(self, measurement: Measurement) -> OpenSeries:
         """Begins a time series that is kept as it comes, so it may be longer than memory, and outlives a kill.

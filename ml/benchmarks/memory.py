@@ -17,6 +17,7 @@ from ml.io.process import MEMORY_KINDS, Family, MemoryKind, ThisProcess, system_
 from ml.io.sampler import process_sampler
 
 MIB = 2**20
+_UNSEEN = "what was to be measured ended before its memory was read; a smaller interval would have seen it"
 
 
 class Readers(NamedTuple):
@@ -109,6 +110,8 @@ class MemoryProbe(Probe):
         peak = self._readers.peak()
         if peak is not None and self._peak_before is not None and peak > self._peak_before:
             highest = max(highest, peak / MIB)
+        if not highest:  # which no process takes: of the children none was seen
+            return [Finding(None, "unavailable", _UNSEEN)]
         return [
             Finding(highest, self._source, samples=self.series),
             Finding(highest - first, self._source, type="memory_growth"),

@@ -54,11 +54,11 @@ class Writer:
         self._changes: dict[str, object] = {}
         self._pause_s, self._told_s = 0.0, dict[str, float]()
         self._is_whole, self._closed = True, False
-        self._worker = Worker(
+        self._worker: Worker[tuple[Item, ...]] = Worker(
             "ml-benchmark", self._handle, max_bytes=MAX_QUEUE_BYTES, idle=self._idle, gather_bytes=_GATHER_BYTES
         )
         self._store = Store(engine, file, run, redactor, self._worker.breathe)
-        self._worker.submit(Change({}), size_bytes=0)  # a run is there also if nothing is measured
+        self._worker.submit((Change({}),), size_bytes=0)  # a run is there also if nothing is measured
 
     @property
     def is_alive(self) -> bool:
@@ -83,7 +83,7 @@ class Writer:
         self._closed = True
         if not self._worker.is_alive:
             return
-        self._worker.submit(Change(columns), size_bytes=0)
+        self._worker.submit((Change(columns),), size_bytes=0)
         self._drop("deadline", self._worker.stop(timeout_s))
         self.tally.finish()
         if self.lost:
@@ -93,15 +93,15 @@ class Writer:
     def _where(self) -> str:
         return f"The benchmark database {shown(self._engine.url)}"
 
-    def submit(self, item: Item) -> None:
-        """Queues an item; never waits. What finds no room is counted, and told."""
-        self.tally.accept(rows_of(item))
-        dropped = self._worker.submit(item, size_bytes=size_of(item))
+    def submit(self, *items: Item) -> None:
+        """Queues items at the price of one; never waits. What finds no room is counted, and told."""
+        self.tally.accept(sum(map(rows_of, items)))
+        dropped = self._worker.submit(items, size_bytes=sum(map(size_of, items)))
         if dropped:
             self._drop("closed" if self._closed else "queue_full", dropped)
 
-    def _drop(self, reason: Dropped, items: Iterable[Item]) -> None:
-        rows = sum(map(rows_of, items))
+    def _drop(self, reason: Dropped, dropped: Iterable[tuple[Item, ...]]) -> None:
+        rows = sum(rows_of(item) for items in dropped for item in items)
         self.tally.drop(reason, rows)
         if rows:
             self._is_whole = False
@@ -121,8 +121,9 @@ class Writer:
 
     # the worker's thread
 
-    def _handle(self, items: list[Item]) -> float | None:
+    def _handle(self, queued: list[tuple[Item, ...]]) -> float | None:
         """Commits items. Returns after how many seconds they are to come again."""
+        items = [item for together in queued for item in together]
         for item in items:
             if isinstance(item, Change):
                 self._changes |= item.columns

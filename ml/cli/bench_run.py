@@ -8,7 +8,7 @@ from pathlib import Path
 from ml.benchmarks.cpu import CPUMetric
 from ml.benchmarks.database import Benchmark
 from ml.benchmarks.energy import EnergyMetric, PowerMetric
-from ml.benchmarks.program import ProgramMemoryMetric
+from ml.benchmarks.memory import MemoryMetric
 from ml.benchmarks.reading import StoredMeasurement, open_benchmark
 from ml.benchmarks.supervisor import BenchmarkSupervisor
 from ml.benchmarks.time_metrics import TimeMetric
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     metrics = [
         TimeMetric(name),
         CPUMetric(name, arguments.interval, of="children"),
-        ProgramMemoryMetric(name, arguments.interval),
+        MemoryMetric(name, arguments.interval, of="children"),
         EnergyMetric(name, tdp_w=arguments.tdp),
         PowerMetric(name, arguments.interval, tdp_w=arguments.tdp),
     ]

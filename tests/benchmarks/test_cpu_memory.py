@@ -268,3 +268,10 @@ def test_a_kind_of_memory_that_cannot_be_is_refused(settings):
 def test_the_interval_is_the_second_argument_as_it_was(metric):
     assert metric("d").interval_s == 1.0
     assert metric("d", 5).interval_s == 5.0
+
+
+def test_children_that_were_never_seen_have_no_memory_and_not_none():
+    (finding,) = MemoryMetric("memory", of="children").begin().end(0.1)
+
+    assert (finding.value, finding.source) == (None, "unavailable")
+    assert "a smaller interval" in finding.reason
