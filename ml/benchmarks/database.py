@@ -30,7 +30,7 @@ from ml.benchmarks.files import set_aside, sqlite_file
 from ml.benchmarks.identity import described, run_uuid, script_name
 from ml.benchmarks.measurement import Measurement
 from ml.benchmarks.schema import prepare
-from ml.benchmarks.store import Chunk, Item, Numbered, chunks_of
+from ml.benchmarks.store import Chunk, Item, Numbered, chunks_of, size_of
 from ml.benchmarks.values import plain
 from ml.benchmarks.writing import Writer
 from ml.core.errors import ConfigError, LogValueError, WriteError
@@ -200,7 +200,9 @@ class Benchmark:
                 samples = measurement.samples
                 if len(samples):
                     measurement = measurement._replace(samples=())
-                items.append(Numbered(number, measurement))
+                item = Numbered(number, measurement)
+                size_of(item)  # which finds what is no measurement, while the others go on
+                items.append(item)
                 if len(samples):
                     (series or OpenSeries(number, items.append)).add(samples)
             except Exception as error:  # whoever is measured goes on
