@@ -272,7 +272,7 @@ def test_the_interval_is_the_second_argument_as_it_was(metric):
 
 
 def test_children_that_were_never_seen_have_no_memory_and_not_none():
-    (finding,) = MemoryMetric("memory", of="children").begin().end(0.1)
+    (finding,) = MemoryProbe(1.0, "children", Readers(lambda: 0, lambda: None)).end(0.1)
 
     assert (finding.value, finding.source) == (None, "unavailable")
     assert "a smaller interval" in finding.reason
