@@ -4,8 +4,9 @@
 ``ml.loggers`` has what components and backends are made of.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from ml.core.lazy import loaded_on_use
 
 if TYPE_CHECKING:
     from ml.core.errors import ClosedError, ConfigError, FormatError, LogValueError, MLError, WriteError
@@ -41,7 +42,6 @@ _HOMES = {
     "ml.reading": ("open_run", "open_runs"),
     "ml.session": ("Run", "start_run"),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "BaseLogger",
@@ -67,13 +67,7 @@ __all__ = [
     "start_run",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Loads a public name on first use, so that importing one part does not load the others."""
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module 'ml' has no attribute {name!r}")
-    return getattr(import_module(home), name)
+__getattr__ = loaded_on_use(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:
