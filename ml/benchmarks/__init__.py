@@ -10,8 +10,9 @@
     open_benchmark("benchmarks.db").to_pandas()
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from ml.core.lazy import loaded_on_use
 
 if TYPE_CHECKING:
     from ml.benchmarks.confusion import confusion_matrix
@@ -55,7 +56,6 @@ _HOMES = {
         "TimedTTATracker",
     ),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Benchmark",
@@ -87,13 +87,7 @@ __all__ = [
     "open_benchmark",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Loads a public name on first use, so that importing one part does not load the others."""
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module 'ml.benchmarks' has no attribute {name!r}")
-    return getattr(import_module(home), name)
+__getattr__ = loaded_on_use(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

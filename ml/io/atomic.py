@@ -3,14 +3,14 @@
 import errno
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from ml.io.fileops import OPS, FileOps
 from ml.io.files import CREATE, explained, write_whole
 
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 _FILES_AT_ONCE = 8  # open files
 
 
@@ -51,7 +51,9 @@ def write_all_atomically(contents: Mapping[Path, bytes], *, mode: int = 0o666, o
             ops.sync_directory(directory)
 
 
-def create_atomically(path: str | Path, data: bytes, *, mode: int = 0o666, ops: FileOps = OPS) -> None:
+def create_atomically(
+    path: str | Path, data: bytes, *, mode: int = 0o666, needs_links: bool = False, ops: FileOps = OPS
+) -> None:
     """Makes a file with its whole content, on the disk when this returns; one that is there stays as it is.
 
     Of several processes that do so at once one makes it. On file systems without hard links the last one does.
@@ -60,6 +62,7 @@ def create_atomically(path: str | Path, data: bytes, *, mode: int = 0o666, ops: 
         path: The file; its directory must exist.
         data: The whole content.
         mode: Permission bits, less the umask.
+        needs_links: Whether to fail on file systems without hard links, so that there is never more than one.
         ops: The calls to the operating system.
 
     Raises:
@@ -70,11 +73,54 @@ def create_atomically(path: str | Path, data: bytes, *, mode: int = 0o666, ops: 
     try:
         file.write(data)
         file.sync()
-        file.put_in_place_if_free()
+        file.put_in_place_if_free(needs_links=needs_links)
     finally:
         file.drop()
     with explained("sync", path.parent):
         ops.sync_directory(path.parent)
+
+
+def place_atomically(path: str | Path, data: bytes, *, mode: int = 0o666, ops: FileOps = OPS) -> None:
+    """Replaces a file's content: whoever reads it, and a process that dies, finds the old or the new one whole.
+
+    For many files, where waiting for the disk each time would cost most of the time: only what ``sync_files`` was
+    called for is sure to survive a power cut.
+
+    Args:
+        path: The file; need not exist, its directory must.
+        data: The whole new content.
+        mode: Permission bits, less the umask.
+        ops: The calls to the operating system.
+
+    Raises:
+        WriteError: The old content is still there.
+    """
+    file = _Temporary(Path(path), mode, ops)
+    try:
+        file.write(data)
+        file.put_in_place()
+    finally:
+        file.drop()
+
+
+def sync_files(paths: Iterable[Path], *, ops: FileOps = OPS) -> None:
+    """Returns when files, and their names, are on the disk. One that was removed meanwhile is none to wait for.
+
+    Raises:
+        WriteError: One of them may not survive a power cut.
+    """
+    directories: dict[Path, None] = {}
+    for path in paths:
+        directories[path.parent] = None
+        with explained("sync", path), suppress(FileNotFoundError):
+            descriptor = ops.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0)
+            try:
+                ops.sync(descriptor)
+            finally:
+                ops.close(descriptor)
+    for directory in directories:
+        with explained("sync", directory), suppress(FileNotFoundError):
+            ops.sync_directory(directory)
 
 
 class _Temporary:
@@ -108,13 +154,13 @@ class _Temporary:
             self._ops.rename(self._temporary, self._path)
             self._is_in_place = True
 
-    def put_in_place_if_free(self) -> None:
+    def put_in_place_if_free(self, *, needs_links: bool) -> None:
         try:
             self._ops.link(self._temporary, self._path)
         except FileExistsError:
             pass
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if needs_links or error.errno not in NO_LINKS:
                 with explained("write", self._path):
                     raise
             self.put_in_place()

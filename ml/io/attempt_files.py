@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import SafeLoader, YAMLError, scan, tokens  # type: ignore[import-untyped]
+from yaml import SafeLoader, YAMLError, scan, tokens
 
 from ml.core.errors import FormatError
 from ml.io.regular import open_regular

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from functools import partial
 from threading import Event, get_ident
@@ -23,7 +24,7 @@ from ml.io.bounded import BoundedQueue
 from ml.io.breath import Breath
 from ml.io.lifetime import tell_after_fork
 
-__all__ = ["Event", "Lock", "Worker", "get_ident"]
+__all__ = ["Event", "Future", "Lock", "Worker", "get_ident"]
 
 _log = logging.getLogger("ml")
 

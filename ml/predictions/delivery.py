@@ -1,0 +1,156 @@
+"""Brings records to one sink: on a thread of its own, in order, again while it fails; counts what became of them."""
+
+import time
+from typing import NamedTuple, Protocol
+
+from ml.core.errors import ClosedError, WriteError
+from ml.io.worker import Worker
+from ml.loggers.report import Reporter, text_of
+from ml.loggers.runner import Task
+from ml.loggers.stats import Dropped, Tally
+from ml.predictions.record import Record
+from ml.predictions.sink import Outcome, Sink
+
+_FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0
+_GATHER_BYTES = 4 * 2**20  # of records that wait are written together
+
+
+class Ticket(Protocol):
+    """Is told what became of a record in each sink."""
+
+    def settle(self, sink: str, outcome: Outcome) -> None:
+        """A sink is done with it."""
+        ...
+
+
+class Parcel(NamedTuple):
+    """A record, and who wants to know what becomes of it."""
+
+    record: Record
+    ticket: Ticket
+
+
+class Delivery:
+    """A sink with its worker and its counts.
+
+    Args:
+        sink: Used on the worker's thread alone from now on.
+        max_bytes: What may wait. When more would, the oldest records are dropped and counted.
+        is_patient: Whether ``put`` rather waits for room.
+        reporter: Told what fails.
+
+    Attributes:
+        tally: The counts.
+    """
+
+    def __init__(self, sink: Sink, *, max_bytes: int, is_patient: bool, reporter: Reporter) -> None:
+        self.sink, self.tally = sink, Tally()
+        self._max_bytes, self._is_patient, self._reporter = max_bytes, is_patient, reporter
+        self._retry_s = _FIRST_RETRY_S
+        self._worker: Worker[Parcel | Task] = Worker(
+            f"ml-predictions-{sink.name}",
+            self._handle,
+            max_bytes=max_bytes,
+            idle=self._idle,
+            finish=self._finish,
+            linger_s=0.0,
+            gather_bytes=_GATHER_BYTES,
+        )
+        self._worker.submit(Task(lambda: None), size_bytes=0)  # whose end is the first time that nothing is to be done
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the caller runs on the sink's thread."""
+        return self._worker.is_here
+
+    def put(self, parcel: Parcel) -> None:
+        """Queues a record, whose value was accepted by ``tally``. What is dropped for it is counted and told."""
+        size_bytes = len(parcel.record.data)
+        if self._is_patient:
+            self._worker.wait_for_room(self._max_bytes - size_bytes)
+        reason: Dropped = "queue_full" if self._worker.is_alive else "closed"
+        self._drop(self._worker.submit(parcel, size_bytes=size_bytes), reason)
+
+    def flush(self, timeout_s: float | None) -> bool:
+        """Has everything queued written, and made durable. False: not in time, or it failed, which is reported."""
+        end_s = None if timeout_s is None else time.monotonic() + timeout_s
+        task = Task(self.sink.flush)
+        if self._worker.submit(task, size_bytes=0):
+            return False
+        drained = self._worker.drain(timeout_s)
+        left_s = None if end_s is None else max(0.0, end_s - time.monotonic())
+        if not drained or not task.done.wait(left_s):
+            return False
+        if task.error is not None:
+            self._tell(f"cannot flush: {text_of(task.error)}", task.error)
+        return task.error is None
+
+    def close(self, timeout_s: float) -> None:
+        """Has everything queued written, as far as there is time, and closes the sink; what is left is counted."""
+        self._drop(self._worker.stop(timeout_s), "deadline")
+        self.tally.finish()
+
+    # the sink's thread
+
+    def _handle(self, run: list[Parcel | Task]) -> float | None:
+        parcels = [item for item in run if isinstance(item, Parcel)]
+        if parcels and (delay_s := self._write(parcels)) is not None:
+            return delay_s
+        for item in run:
+            if isinstance(item, Task):
+                item.run()
+        return None
+
+    def _write(self, parcels: list[Parcel]) -> float | None:
+        try:
+            outcomes = self.sink.write([parcel.record for parcel in parcels])
+        except (OSError, WriteError) as error:
+            if not isinstance(error, ClosedError):
+                self._tell(
+                    f"cannot write now: {text_of(error)}. What waits is kept and offered again.",
+                    error,
+                )
+                delay_s, self._retry_s = self._retry_s, min(2 * self._retry_s, _LAST_RETRY_S)
+                return delay_s
+            outcomes = self._failed(parcels, error)
+        except Exception as error:
+            outcomes = self._failed(parcels, error)
+        else:
+            self._retry_s = _FIRST_RETRY_S
+        for parcel, outcome in zip(parcels, outcomes, strict=True):
+            if outcome.is_written:
+                self.tally.write(1)
+            else:
+                self.tally.fail("write")
+            parcel.ticket.settle(self.sink.name, outcome)
+        return None
+
+    def _failed(self, parcels: list[Parcel], error: Exception) -> list[Outcome]:
+        self._tell(f"failed to write {len(parcels)} records: {text_of(error)}", error)
+        return [Outcome(False, text_of(error))] * len(parcels)
+
+    def _idle(self) -> float | None:
+        try:
+            return self.sink.idle()
+        except Exception as error:
+            self._tell(f"failed: {text_of(error)}", error)
+            return _LAST_RETRY_S
+
+    def _finish(self) -> None:
+        for step in (self.sink.flush, self.sink.close):
+            try:
+                step()
+            except Exception as error:
+                self._tell(f"failed to {step.__name__}: {text_of(error)}", error)
+
+    def _drop(self, items: list[Parcel | Task], reason: Dropped) -> None:
+        for item in items:
+            if isinstance(item, Parcel):
+                self.tally.drop(reason)
+                item.ticket.settle(self.sink.name, Outcome(False, reason))
+            else:
+                item.error = ClosedError(f"The predictions' sink '{self.sink.name}' is closed.")
+                item.done.set()
+
+    def _tell(self, problem: str, error: BaseException) -> None:
+        self._reporter.report(self.sink.name, f"The predictions' sink '{self.sink.name}' {problem}", error)

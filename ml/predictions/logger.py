@@ -1,0 +1,340 @@
+"""Keeps every inference as one record: locally, in an object store, as a live stream.
+
+::
+
+    with PredictionLogger(PredictionLoggerConfig(device_name="camera-3")) as predictions:
+        predictions.log(image, VisionModelType.DETECTION, "yolo", "1.0.0", latency=12.5, detection=[
+            {"x": 10, "y": 20, "width": 30, "height": 40, "confidence": 0.9, "classification": {"cat": 0.9}}])
+
+``log`` checks its arguments and copies the image; everything else happens on other threads, and nothing there reaches
+the caller but through the ``Future``.
+"""
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self, cast
+
+from ml.core.errors import LogValueError, MLError
+from ml.core.redact import Redactor
+from ml.core.run import RunContext
+from ml.io.lifetime import close_at_exit, forget_at_exit
+from ml.io.pool import OrderedPool
+from ml.io.worker import Future, Lock
+from ml.loggers.multi import MultiLogger
+from ml.loggers.report import Reporter, text_of
+from ml.loggers.stats import Dropped, LoggerStats
+from ml.predictions import drafts
+from ml.predictions.config import DEFAULT_DIRECTORY, PredictionLoggerConfig, checked, device_name_of
+from ml.predictions.delivery import Delivery, Parcel
+from ml.predictions.ids import RecordIds
+from ml.predictions.images import Codec, Picture, check_encodable, snapshot
+from ml.predictions.kinds import InferenceDevice, VisionModelType
+from ml.predictions.layout import key_of
+from ml.predictions.receipt import Logged, Receipt, failed
+from ml.predictions.record import Draft, Record, encode_record
+from ml.predictions.sampling import Model, Sampler
+from ml.predictions.showing import show
+from ml.predictions.sinks import open_sinks
+
+Classes = Mapping[str, float] | Sequence[Mapping[str, object]]
+Boxes = Iterable[Mapping[str, object]]
+
+_DRAFT_BYTES = 1024  # what a draft counts for beside its images
+
+
+class _Order(NamedTuple):
+    """A prediction that is to be encoded."""
+
+    draft: Draft
+    key: str
+    directory: Path | None
+    receipt: Receipt
+
+
+class PredictionLogger:
+    """Keeps predictions. Thread-safe; a context manager; closed when the interpreter ends.
+
+    In a forked child it is inert: make one there.
+
+    Args:
+        config: The settings.
+        clock: Monotonic seconds.
+        wall_clock: Unix seconds.
+
+    Attributes:
+        config: The settings.
+        sinks: Where records go. ``sinks.stream.port`` and ``sinks.cloud.stats`` may be asked at any time.
+
+    Raises:
+        ConfigError: A setting is wrong, a library is missing, or the port of the stream is taken; nothing was started.
+        WriteError: There is no place for the spool.
+    """
+
+    def __init__(
+        self,
+        config: PredictionLoggerConfig,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        checked(config)
+        self.config = config
+        self._process = os.getpid()
+        self._wall_clock = wall_clock
+        self._device = device_name_of(config)
+        self._codec = cast(Codec, config.codec)
+        self._run_id = config.run_id or secrets.token_hex(8)
+        self._ids = RecordIds(wall_clock)
+        self._redactor = Redactor(os.environ)
+        self._redactor.learn_config(config)
+        directory = Path(config.local.directory if config.local is not None else DEFAULT_DIRECTORY)
+        context = RunContext(directory, clock=clock, wall_clock=wall_clock)
+        self._reporter = Reporter(context, self._redactor, "raise" if config.on_error == "raise" else "warn")
+        self._sampler = Sampler(
+            config.interval_ms / 1000,
+            keep_errors=config.keep_errors,
+            keep_below_confidence=config.keep_below_confidence,
+            clock=clock,
+        )
+        self._lock = Lock()
+        self._is_closed = False
+        self.sinks = open_sinks(config, self._device, clock=clock)
+        self._deliveries = [
+            Delivery(
+                sink,
+                max_bytes=config.max_queue_bytes,
+                is_patient=config.on_full == "wait",
+                reporter=self._reporter,
+            )
+            for sink in self.sinks.all()
+        ]
+        self._pool: OrderedPool[_Order, Record] = OrderedPool(
+            "ml-predictions-encode",
+            config.max_workers,
+            self._encode,
+            self._deliver,
+            max_bytes=config.max_queue_bytes,
+        )
+        close_at_exit(self)
+
+    def log(
+        self,
+        image: object,
+        model_type: VisionModelType,
+        model_name: str,
+        model_version: str,
+        *,
+        prediction: object = None,
+        timestamp: int | None = None,
+        latency: float | None = None,
+        inference_device: InferenceDevice | None = None,
+        classification: Classes | None = None,
+        detection: Boxes | None = None,
+        error_message: str = "",
+        bgr: bool = False,
+        directory: str | Path | None = None,
+        logger: MultiLogger | None = None,
+    ) -> "Future[Logged] | None":
+        """Logs one inference. Returns at once.
+
+        Args:
+            image: What the model saw: shape (H, W), (H, W, C) or (C, H, W) with C in 1, 3, 4, RGB; uint8, uint16, bool,
+                or floats in [0, 1], which are stored in 8 bits; a PIL image. ``None``: it is not kept.
+            model_type: What the model tells of an image.
+            model_name: Its name.
+            model_version: Its version.
+            prediction: The annotated picture, if somebody drew one; as ``image``.
+            timestamp: When it happened, in milliseconds since 1970; ``None``: now.
+            latency: Of the inference, in milliseconds.
+            inference_device: What the model ran on.
+            classification: The probability of each class, by name.
+            detection: A mapping for each box: ``x``, ``y`` of its top left corner, ``width``, ``height`` in pixels,
+                ``confidence``, and ``classification`` (may be left out).
+            error_message: What went wrong, if something did.
+            bgr: Whether the channels of both pictures are in OpenCV's order.
+            directory: Where the file goes instead of the configured directory.
+            logger: Also shows the image with its boxes, and logs the latency, among the values of this component.
+
+        Returns:
+            Resolved once every sink has the record safe: on the disk locally and for the object store, handed on for
+            the stream. ``None``: the prediction lies inside of the interval, and is not kept. What was wrong with an
+            argument (``LogValueError``), or that a record was dropped (``WriteError``), is raised by ``result()``.
+
+        Raises:
+            LogValueError: With ``on_error="raise"``: an argument is wrong.
+            MLError: With ``on_error="raise"``: the first failure of a sink since the last call.
+        """
+        self._reporter.raise_first()
+        try:
+            model = Model(
+                drafts.checked_type(model_type),
+                drafts.checked_text("model_name", model_name),
+                drafts.checked_text("model_version", model_version),
+            )
+            classes, boxes = drafts.checked_classes(classification), drafts.checked_boxes(detection)
+            message = drafts.checked_text("error_message", error_message)
+            confidence = drafts.best_confidence(classes, boxes)
+            if not self._sampler.takes(model, is_error=bool(message), confidence=confidence):
+                for delivery in self._deliveries:
+                    delivery.tally.skip("rate_limited")
+                return None
+            now_s = self._wall_clock()
+            stamp_ms = drafts.checked_timestamp_ms(timestamp)
+            draft = Draft(
+                record_id=self._ids.next(),
+                run_id=self._run_id,
+                timestamp_ms=round(now_s * 1000) if stamp_ms is None else stamp_ms,
+                logged_at_us=round(now_s * 1e6),
+                model_type=model.type,
+                model_name=model.name,
+                model_version=model.version,
+                device_name=self._device,
+                device_group=self.config.device_group,
+                image=None if image is None else self._copied(image, bgr=bgr),
+                prediction=None if prediction is None else self._copied(prediction, bgr=bgr),
+                latency_ms=drafts.checked_latency_ms(latency),
+                inference_device=drafts.checked_device(inference_device),
+                error_message=self._redactor.redact_text(message) if message else "",
+                classification=classes,
+                detection=boxes,
+                codec=self._codec,
+                quality=self.config.quality,
+            )
+        except LogValueError as error:
+            return self._refuse(error)
+        if logger is not None:
+            show(draft, logger)
+        return self._submit(draft, None if directory is None else Path(directory))
+
+    def flush(self, timeout_s: float | None = None) -> bool:
+        """Waits until everything logged so far is durable in every sink. True only if it is.
+
+        For the object store that is once it has been sent; until then it is durable in the spool.
+
+        Args:
+            timeout_s: How long it waits; ``None``: as long as it takes.
+        """
+        end_s = None if timeout_s is None else time.monotonic() + timeout_s
+        is_done = self._pool.drain(timeout_s)
+        for delivery in self._deliveries:
+            is_done = delivery.flush(None if end_s is None else max(0.0, end_s - time.monotonic())) and is_done
+        self._reporter.raise_first()
+        return is_done
+
+    def close(self, timeout_s: float | None = None) -> dict[str, LoggerStats]:
+        """Writes what is left, as far as there is time, and ends every thread; again does nothing.
+
+        Args:
+            timeout_s: Instead of ``close_timeout_s``.
+
+        Returns:
+            The counts of each sink.
+        """
+        with self._lock:
+            is_first, self._is_closed = not self._is_closed, True
+        if is_first:
+            forget_at_exit(self)
+            end_s = time.monotonic() + (self.config.close_timeout_s if timeout_s is None else timeout_s)
+            for order in self._pool.stop(max(0.0, end_s - time.monotonic())):
+                self._drop(order, "deadline")
+            for delivery in self._deliveries:
+                delivery.close(max(0.0, end_s - time.monotonic()))
+            self._tell_the_end()
+            self._reporter.close(max(0.0, end_s - time.monotonic()))
+            self._reporter.raise_first()
+        return self.stats()
+
+    def stats(self) -> dict[str, LoggerStats]:
+        """Returns what became of the predictions, by sink; ``rate_limited`` are those inside of the interval."""
+        return {delivery.sink.name: delivery.tally.stats() for delivery in self._deliveries}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<PredictionLogger {self._device!r} to {', '.join(self.stats())}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("A PredictionLogger has threads and connections of this process; make one in the other.")
+
+    def _copied(self, image: object, *, bgr: bool) -> Picture:
+        copied = snapshot(image, bgr=bgr)
+        check_encodable(copied, self._codec)
+        return copied
+
+    def _refuse(self, error: LogValueError) -> "Future[Logged]":
+        for delivery in self._deliveries:
+            delivery.tally.accept(1)
+            delivery.tally.fail("value")
+        if self.config.on_error == "raise":
+            raise error
+        self._reporter.report("predictions", f"A prediction was not logged: {text_of(error)}", error)
+        return failed(error)
+
+    def _submit(self, draft: Draft, directory: Path | None) -> "Future[Logged]":
+        key = key_of(
+            draft.model_type.name,
+            draft.model_name,
+            draft.model_version,
+            draft.device_group,
+            draft.device_name,
+            draft.timestamp_ms,
+            draft.record_id,
+        )
+        receipt = Receipt(draft.record_id, key, (delivery.sink.name for delivery in self._deliveries))
+        order = _Order(draft, key, directory, receipt)
+        for delivery in self._deliveries:
+            delivery.tally.accept(1)
+        size_bytes = _DRAFT_BYTES + sum(each.nbytes for each in (draft.image, draft.prediction) if each is not None)
+        if self.config.on_full == "wait":
+            self._pool.wait_for_room(size_bytes)
+        elif self.config.on_full == "drop_newest" and not self._pool.wait_for_room(size_bytes, timeout_s=0.0):
+            self._drop(order, "queue_full" if self._pool.is_alive else "closed")
+            return receipt.future
+        for dropped in self._pool.submit(order, size_bytes=size_bytes):
+            self._drop(dropped, "queue_full" if self._pool.is_alive else "closed")
+        return receipt.future
+
+    def _drop(self, order: _Order, reason: Dropped) -> None:
+        for delivery in self._deliveries:
+            delivery.tally.drop(reason)
+        order.receipt.give_up(reason)
+        if reason == "closed":
+            problem = f"A prediction was not kept: {self!r} is closed, or belongs to the process {self._process}."
+        else:
+            problem = f"Predictions are dropped ({reason}): they come faster than they can be compressed and written."
+        self._reporter.notice("predictions", problem)
+
+    # the pool's threads
+
+    def _encode(self, order: _Order) -> Record:
+        return replace(encode_record(order.draft, order.key), directory=order.directory)
+
+    def _deliver(self, order: _Order, result: Record | Exception) -> None:
+        if isinstance(result, Exception):
+            for delivery in self._deliveries:
+                delivery.tally.fail("value" if isinstance(result, MLError) else "write")
+            self._reporter.report("predictions", f"A prediction was not logged: {text_of(result)}", result)
+            order.receipt.give_up(text_of(result))
+            return
+        for delivery in self._deliveries:
+            delivery.put(Parcel(result, order.receipt))
+
+    def _tell_the_end(self) -> None:
+        lost = [
+            f"{name}: {sum(stats.dropped.values())} dropped, {sum(stats.failed.values())} failed"
+            for name, stats in self.stats().items()
+            if stats.dropped or stats.failed
+        ]
+        if lost:
+            self._reporter.notice("predictions", f"Not all predictions were kept. {'; '.join(lost)}.")

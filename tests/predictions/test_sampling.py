@@ -1,0 +1,71 @@
+"""Which predictions are kept."""
+
+import math
+
+from ml.predictions.kinds import VisionModelType
+from ml.predictions.sampling import Model, Sampler
+from ml.testing import FakeClock
+
+CAT, DOG = (Model(VisionModelType.CLASSIFICATION, name, "1") for name in ("cat", "dog"))
+
+
+def sampler(clock: FakeClock, **settings: object) -> Sampler:
+    return Sampler(**{"interval_s": 1.0, "keep_errors": True, "keep_below_confidence": None} | settings, clock=clock)
+
+
+def takes(chosen: Sampler, model: Model = CAT, *, is_error: bool = False, confidence: float | None = 0.9) -> bool:
+    return chosen.takes(model, is_error=is_error, confidence=confidence)
+
+
+def test_of_a_burst_the_first_one_of_each_interval_is_kept():
+    clock = FakeClock()
+    chosen = sampler(clock)
+    kept = []
+    for _ in range(30):
+        kept.append(takes(chosen))
+        clock.advance(0.125)
+
+    assert [n for n, is_kept in enumerate(kept) if is_kept] == [0, 8, 16, 24]
+
+
+def test_each_model_has_an_interval_of_its_own():
+    chosen = sampler(FakeClock())
+
+    assert takes(chosen, CAT)
+    assert takes(chosen, DOG)
+    assert takes(chosen, CAT._replace(version="2"))
+    assert not takes(chosen, CAT)
+
+
+def test_errors_are_kept_beside_the_interval_and_begin_none():
+    clock = FakeClock()
+    chosen = sampler(clock)
+    assert takes(chosen)
+    clock.advance(0.9)
+    assert takes(chosen, is_error=True)
+    clock.advance(0.1)
+
+    assert takes(chosen)
+
+
+def test_errors_inside_of_the_interval_are_not_kept_unless_that_is_asked_for():
+    chosen = sampler(FakeClock(), keep_errors=False)
+    takes(chosen)
+
+    assert not takes(chosen, is_error=True)
+
+
+def test_results_of_low_confidence_are_kept_nan_among_them_and_none_is_no_result():
+    chosen = sampler(FakeClock(), keep_below_confidence=0.5)
+    takes(chosen)
+
+    assert takes(chosen, confidence=0.49)
+    assert takes(chosen, confidence=math.nan)
+    assert not takes(chosen, confidence=0.5)
+    assert not takes(chosen, confidence=None)
+
+
+def test_without_an_interval_all_are_kept():
+    chosen = sampler(FakeClock(), interval_s=0.0)
+
+    assert all(takes(chosen) for _ in range(5))
