@@ -22,12 +22,14 @@ How values are kept, that every database has them alike:
 
 import errno
 import math
+import os
 import re
 import sqlite3
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -160,6 +162,7 @@ def connect(where: str | Path, *, timeout_s: float = TIMEOUT_S, reads_only: bool
         raise ConfigError(f"The database {shown(url)} cannot be used: {_redacted(str(error))}") from None
     if engine.dialect.name == "sqlite":
         if reads_only:
+            event.listen(engine, "do_connect", partial(_connect_as_it_is, Path(engine.url.database or "").absolute()))
             event.listen(engine, "connect", lambda connection, record: connection.execute("PRAGMA query_only = ON"))
         else:
             _prepare_sqlite(engine, timeout_s)
@@ -325,6 +328,20 @@ def _prepare_sqlite(engine: sa.Engine, timeout_s: float) -> None:
     event.listen(engine, "do_connect", make_parent)
     event.listen(engine, "connect", prepare)
     event.listen(engine, "begin", begin)
+
+
+def _connect_as_it_is(
+    path: Path, dialect: sa.Dialect, record: object, arguments: object, parameters: dict[str, Any]
+) -> sqlite3.Connection | None:
+    """Connects to a file beside which nothing can be made; ``None``: in the usual way.
+
+    Reading a file in WAL mode, SQLite makes two more beside it. Where it may not, and there is no log of somebody who
+    writes, the file holds everything: an archive, or the database of another user.
+    """
+    if not path.is_file() or os.access(path.parent, os.W_OK) or os.path.lexists(f"{path}-wal"):
+        return None
+    connection: sqlite3.Connection = sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True, **parameters)
+    return connection
 
 
 def _set_journal(connection: sqlite3.Connection, mode: str, timeout_s: float) -> None:

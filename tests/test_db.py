@@ -3,8 +3,10 @@
 import importlib.util
 import math
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import traceback
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -351,6 +353,33 @@ def test_sqlite_is_written_ahead_but_on_a_network_file_system(tmp_path, monkeypa
     assert journal(tmp_path / "local.db") == "wal"
     monkeypatch.setattr(ml.db, "is_remote", lambda path: True)
     assert journal(tmp_path / "remote.db") == "delete"
+
+
+def test_who_may_only_read_reads_a_file_that_nobody_writes_to(tmp_path):
+    directory = Path(tempfile.mkdtemp())  # above tmp_path others may not look
+    path = directory / "archived.db"
+    engine = connect(path)
+    migrate(engine, METADATA, name="t", version=1)
+    transact(engine, lambda connection: upsert(connection, TABLE, [row(1)]))
+    engine.dispose()
+    path.chmod(0o444)
+    directory.chmod(0o555)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.geteuid() == 0:
+                os.setresuid(65534, 65534, 65534)
+            with connect(path, reads_only=True).connect() as connection:
+                os._exit(0 if connection.scalar(sa.select(TABLE.c.id)) == 1 else 1)
+        finally:
+            os._exit(2)
+    status = os.waitpid(child, 0)[1]
+
+    directory.chmod(0o755)
+    assert os.listdir(directory) == ["archived.db"]
+    shutil.rmtree(directory)
+    assert status == 0
 
 
 # configuration

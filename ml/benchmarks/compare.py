@@ -12,7 +12,7 @@ give the same interval, and nobody else's random numbers change.
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -51,11 +51,15 @@ class Group(NamedTuple):
         type: What was measured.
         description: What the user called it.
         unit: Of the numbers.
+        method: The function; ``""`` where it is not told apart.
+        source: Where they come from: what was counted is not compared with what was estimated.
     """
 
     type: str
     description: str
     unit: str
+    method: str = ""
+    source: str = ""
 
 
 class Comparison(NamedTuple):
@@ -106,10 +110,16 @@ def direction(type_: str) -> Direction | None:
 def compare(before: Mapping[Group, Sequence[float]], after: Mapping[Group, Sequence[float]]) -> list[Comparison]:
     """Compares group by group, those of both in their order, then those of one alone.
 
+    A method that is the only one of its kind on either side is compared with the other's only one, whatever their
+    names: two implementations, or one that was renamed. The group is then of both: ``old -> new``.
+
     Args:
         before: The numbers of each group; what is not finite is left out.
         after: The same of the other one.
     """
+    renamed = _renamed(before, after)
+    before = {renamed.get(group, group): numbers for group, numbers in before.items()}
+    after = {renamed.get(group, group): numbers for group, numbers in after.items()}
     both = [group for group in before if group in after]
     alone = [group for group in (*before, *after) if group not in both]
     return [_compared(group, before.get(group, ()), after.get(group, ())) for group in (*both, *alone)]
@@ -138,6 +148,23 @@ def bootstrap_medians(values: Sequence[float], generator: np.random.Generator, c
         share = share + (1 - share) * generator.beta(1, size - lower, count)
         medians = medians / 2 + ordered[_index(share, size)] / 2
     return np.asarray(medians)
+
+
+def _renamed(before: Iterable[Group], after: Iterable[Group]) -> dict[Group, Group]:
+    """Returns what groups are called that differ by the method alone, and are the only ones of their kind."""
+    sides: list[dict[Group, list[Group]]] = []
+    for groups in (before, after):
+        kinds: dict[Group, list[Group]] = {}
+        for group in groups:
+            kinds.setdefault(group._replace(method=""), []).append(group)
+        sides.append(kinds)
+    names: dict[Group, Group] = {}
+    for kind in sides[0].keys() & sides[1].keys():
+        if len(sides[0][kind]) == len(sides[1][kind]) == 1:
+            (old,), (new,) = sides[0][kind], sides[1][kind]
+            if old != new:
+                names[old] = names[new] = kind._replace(method=f"{old.method} -> {new.method}")
+    return names
 
 
 def _index(share: np.ndarray, size: int) -> np.ndarray:

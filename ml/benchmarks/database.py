@@ -16,6 +16,7 @@ processes share a run: ``ml.benchmarks.identity``.
 import logging
 import os
 import secrets
+import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from itertools import count
@@ -151,7 +152,7 @@ class Benchmark:
         subject = f"{self.name}\n{self.description}"
         store = process_group_store() if context.world_size > 1 else None
         self.uuid = run_uuid(context.rank, subject, store)
-        self._started_s = context.clock()
+        self._started_s, self._started_time_s = context.clock(), context.wall_clock()
         self._numbers, self._open = count(1), dict[int, OpenSeries]()
         self._redactor = Redactor(os.environ)
         run = {
@@ -162,7 +163,7 @@ class Benchmark:
             "description": self._redactor.redact_text(self.description),
             "name": self._redactor.redact_text(self.name),
             "status": "running",
-            "started": datetime.fromtimestamp(context.wall_clock(), UTC),
+            "started": datetime.fromtimestamp(self._started_time_s, UTC),
             "ended": None,
             "git_commit": None,
             "git_dirty": None,
@@ -173,13 +174,19 @@ class Benchmark:
         self._writer = Writer(
             self._engine, self._file, run, self._redactor, lambda: {"sampler_cpu_s": self.sampler_cpu_s}
         )
-        close_at_exit(self)
+        self._at_exit = _AtExit(self)
+        close_at_exit(self._at_exit)
         tell_after_fork(self)
 
     # what is kept
 
     def elapsed_s(self) -> float:
-        """Returns the monotonic seconds since the run began, for ``Sample.at_s`` and ``Measurement.at_s``."""
+        """Returns the monotonic seconds since the run began, for ``Sample.at_s`` and ``Measurement.at_s``.
+
+        Raises:
+            ConfigError: The database is open for reading.
+        """
+        self.check_writes()
         return self.context.clock() - self._started_s
 
     def record(self, measurements: Iterable[Measurement]) -> None:
@@ -328,13 +335,12 @@ class Benchmark:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
-            self._end("finished", CLOSE_TIMEOUT_S)
-        else:
-            self._end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", CLOSE_TIMEOUT_S)
+        self._end(_status(error), CLOSE_TIMEOUT_S)
 
     def close(self, timeout_s: float | None = CLOSE_TIMEOUT_S) -> None:
-        """Writes what is queued, and that the run has ended; again does nothing. Happens at exit by itself.
+        """Writes what is queued, and that the run has finished; again does nothing.
+
+        Happens at exit by itself: where an exception ends the program the run is ``failed``, or ``interrupted``.
 
         Args:
             timeout_s: How long the database is waited for. What it has not taken by then is lost, and told.
@@ -343,7 +349,7 @@ class Benchmark:
 
     def after_fork_in_child(self) -> None:
         """Makes this copy inert: what it is told goes nowhere, and the parent's connections stay the parent's."""
-        forget_at_exit(self)
+        forget_at_exit(self._at_exit)
         self._session = None
         self._engine.dispose(close=False)
 
@@ -356,9 +362,28 @@ class Benchmark:
                 return
             self._closed = True
         if self._writer is not None:
-            forget_at_exit(self)
-            ended = datetime.fromtimestamp(self.context.wall_clock(), UTC)
+            forget_at_exit(self._at_exit)
+            # No less than what has passed: the time of day may have been set back.
+            ended_s = max(self.context.wall_clock(), self._started_time_s + self.elapsed_s())
+            ended = datetime.fromtimestamp(ended_s, UTC)
             self._writer.close({"status": status, "ended": ended, **described(self._redactor)}, timeout_s)
         if self._session is not None:
             self._session.close()
         self._engine.dispose()
+
+
+class _AtExit:
+    """Closes a benchmark that nobody closed, when the interpreter ends."""
+
+    def __init__(self, benchmark: Benchmark) -> None:
+        self._benchmark = benchmark
+
+    def close(self) -> None:
+        self._benchmark._end(_status(getattr(sys, "last_value", None)), CLOSE_TIMEOUT_S)
+
+
+def _status(error: BaseException | None) -> Ended:
+    """Returns how a run has ended that ended like that."""
+    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
+        return "finished"
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"

@@ -87,7 +87,8 @@ class Decimator:
     def _fold(self, at_s: np.ndarray, values: np.ndarray) -> None:
         while float(at_s.max()) - self._start_s >= self._width_s * len(self._low):
             self._halve()
-        places = np.clip((at_s - self._start_s) / self._width_s, 0, len(self._low) - 1).astype(np.int64)
+        passed_s = np.maximum(at_s - self._start_s, 0)  # first, as far back may be more columns than a float can count
+        places = np.minimum(passed_s / self._width_s, len(self._low) - 1).astype(np.int64)
         order = np.lexsort((values, places))  # by column, then by value; NaN last
         places, at_s, values = places[order], at_s[order], values[order]
         self._seen[places] = True

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ml.benchmarks.files import sqlite_file
-from ml.benchmarks.reading import open_benchmark
+from ml.benchmarks.reading import open_benchmark, reading
 from ml.benchmarks.schema import MEASUREMENTS, RUNS, SAMPLES, prepare
 from ml.core.errors import ConfigError
 from ml.db import connect, shown, transact, upsert
@@ -32,7 +32,8 @@ def merge(sources: Iterable[str | Path], into: str | Path) -> int:
     Raises:
         FileNotFoundError: A source is not there. Nothing was copied.
         FormatError, ConfigError: A source or ``into`` is no database for benchmarks, newer software made it, or
-            ``into`` is one of the sources. Of a source nothing was copied.
+            ``into`` is one of the sources. Nothing was copied; of a source that is damaged in the middle, what comes
+            before that.
         WriteError: ``into`` cannot be written to now.
     """
     sources = [sources] if isinstance(sources, str | Path) else list(sources)
@@ -88,10 +89,11 @@ def _copy_rows(source: sa.Engine, source_id: int, table: sa.Table, target: sa.En
 
 def _select(engine: sa.Engine, table: sa.Table) -> "sa.Select[Any]":
     """Returns what selects the columns that a table has; an older version had fewer."""
-    there = {column["name"] for column in sa.inspect(engine).get_columns(table.name)}
+    with reading(engine):
+        there = {column["name"] for column in sa.inspect(engine).get_columns(table.name)}
     return sa.select(*(column for column in table.columns if column.name in there))
 
 
 def _rows(engine: sa.Engine, query: sa.Executable) -> list[dict[str, Any]]:
-    with engine.connect() as connection:
+    with reading(engine), engine.connect() as connection:
         return [dict(row) for row in connection.execute(query).mappings()]

@@ -17,6 +17,7 @@ from typing import ClassVar, NamedTuple
 
 from ml.benchmarks.measurement import Sample
 from ml.benchmarks.series import Series
+from ml.core.errors import ConfigError
 
 
 class Finding(NamedTuple):
@@ -73,12 +74,17 @@ class Metric(ABC):
 
     Args:
         description: What its measurements are called in the database.
+
+    Raises:
+        ConfigError: The description is no text.
     """
 
     type: ClassVar[str]
     unit: ClassVar[str]
 
     def __init__(self, description: str) -> None:
+        if not isinstance(description, str):
+            raise ConfigError(f"The description of a {type(self).__name__} is a text, got {description!r:.80}.")
         self.description = description
 
     @abstractmethod

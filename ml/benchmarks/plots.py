@@ -35,6 +35,7 @@ MAX_CALLS = 1000
 """Calls of a function whose samples make one curve: each is looked for by itself."""
 
 _FEWEST = 3
+_LONGEST_NAME = 30
 _X_LABEL = "time since the run began (s)"
 _ORDER = (
     "time", "latency", "throughput", "cpu", "memory", "energy", "power", "gpu", "loss", "timed_tta", "tta",
@@ -72,12 +73,11 @@ class Labels:
 
     def __init__(self, benchmarks: Benchmarks, uuids: Sequence[str] = ()) -> None:
         runs = benchmarks.runs(uuids)
-        names = [run.description or run.name for run in runs]
+        names = [cut(run.description or run.name, _LONGEST_NAME) for run in runs]
         self._names = {
-            run.uuid: (f"{cut(name, 30)} " if name else "") + f"({run.uuid[:8]})" if not name or names.count(name) > 1
-            else cut(name, 30)
+            run.uuid: name if name and names.count(name) == 1 else f"{name} ({run.uuid[:8]})".lstrip()
             for run, name in zip(runs, names, strict=True)
-        }  # fmt: skip
+        }
 
     def of(self, uuid: str, *parts: str) -> str:
         """Returns what something of a run is called; the run is named only where there are several."""

@@ -35,9 +35,10 @@ from ml.benchmarks.stored import (
     process_of,
     run_of,
 )
-from ml.core.errors import ConfigError, FormatError
+from ml.core.errors import ConfigError, FormatError, MLError
 from ml.core.redact import Redactor
 from ml.db import connect, shown
+from ml.loggers.strict_json import parsing
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -98,7 +99,7 @@ class Benchmarks:
 
         Raises:
             ConfigError: As ``runs``.
-            FormatError: The data of one is no JSON.
+            FormatError: One is damaged: its data is no JSON, for example.
         """
         table = self._table("measurements")
         wanted = [
@@ -114,7 +115,11 @@ class Benchmarks:
                 last = rows[-1].number
 
     def samples(self, measurement: StoredMeasurement) -> Iterator[Sample]:
-        """Yields the time series behind a measurement, in order; none where it has none."""
+        """Yields the time series behind a measurement, in order; none where it has none.
+
+        Raises:
+            FormatError: It is damaged.
+        """
         for at_s, values in self.sample_columns(measurement):
             yield from map(Sample, at_s, values)
 
@@ -124,13 +129,12 @@ class Benchmarks:
         # As the database has them: a million calls of Real would take longer than all the rest.
         at_s, value = (sa.type_coerce(column, sa.Double) for column in (table.c.at_s, table.c.value))
         here = sa.and_(table.c.run_id == measurement.process, table.c.number == measurement.number)
-        last = self._rows(sa.select(sa.func.max(table.c.sample)).where(here))[0][0]
-        query = sa.select(at_s, value).where(here).order_by(table.c.sample)
-        for start in range(0, -1 if last is None else last + 1, _SAMPLES_AT_ONCE):
-            within = table.c.sample.between(start, start + _SAMPLES_AT_ONCE - 1)
-            if rows := self._rows(query.where(within)):
-                times, values = zip(*rows, strict=True)
-                yield _packed(times), _packed(values)
+        query = sa.select(table.c.sample, at_s, value).where(here).order_by(table.c.sample).limit(_SAMPLES_AT_ONCE)
+        last = -1
+        while rows := self._rows(query.where(table.c.sample > last)):
+            numbers, times, values = zip(*rows, strict=True)
+            yield _packed(times), _packed(values)
+            last = numbers[-1]
 
     def count_samples(self, measurement: StoredMeasurement) -> int:
         """Returns how many samples ``samples`` yields."""
@@ -219,14 +223,14 @@ class Benchmarks:
         """Looks once whether it is a database for benchmarks, and which columns it has."""
         if self._there is not None:
             return
-        with _reading(self._engine), self._engine.connect() as connection:
+        with reading(self._engine), self._engine.connect() as connection:
             inspector = sa.inspect(connection)
             names = set(inspector.get_table_names())
             version = None
             if _VERSIONS.name in names:
                 query = sa.select(_VERSIONS.c.version).where(_VERSIONS.c.name == SCHEMA)
                 version = connection.scalar(query)
-            if version is None or not names.issuperset(METADATA.tables):
+            if not isinstance(version, int) or not names.issuperset(METADATA.tables):
                 raise ConfigError(f"{shown(self._engine.url)} is no database for benchmarks. Name one that a run made.")
             if version > SCHEMA_VERSION:
                 raise ConfigError(
@@ -236,7 +240,7 @@ class Benchmarks:
             self._there = {name: {c["name"] for c in inspector.get_columns(name)} for name in METADATA.tables}
 
     def _rows(self, query: sa.Executable) -> "Sequence[sa.Row[Any]]":
-        with _reading(self._engine), self._engine.connect() as connection:
+        with reading(self._engine), self._engine.connect() as connection:
             return connection.execute(query).all()
 
 
@@ -265,10 +269,19 @@ def open_benchmark(where: str | Path) -> Benchmarks:
 
 
 @contextmanager
-def _reading(engine: sa.Engine) -> Iterator[None]:
-    """Makes errors of ours of a database's."""
+def reading(engine: sa.Engine) -> Iterator[None]:
+    """Makes errors of ours of a database's.
+
+    Raises:
+        FormatError: It is damaged, no SQLite database, or a column holds what it cannot.
+        ConfigError: It cannot be read.
+    """
     try:
         yield
+    except MLError:
+        raise
+    except (TypeError, ValueError) as error:  # of a column's type: SQLite keeps anything in any column
+        raise FormatError(f"no value of its column: {error}", path=engine.url.database or "") from error
     except exc.SQLAlchemyError as error:
         original = error.orig if isinstance(error, exc.DBAPIError) else error
         reason = Redactor({}).redact_text(" ".join(str(original).split()))[:500]
@@ -291,7 +304,8 @@ def _resolved(beginning: str, uuids: Sequence[str], benchmarks: Benchmarks) -> s
 
 def _packed(column: Sequence[float | None]) -> "array[float]":
     """Returns numbers, 8 bytes each; NULL is NaN."""
-    return array("d", [math.nan if number is None else number for number in column])
+    with parsing("no samples"):
+        return array("d", [math.nan if number is None else number for number in column])
 
 
 def _pandas() -> Any:

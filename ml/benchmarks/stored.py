@@ -1,13 +1,14 @@
 """What a benchmark database holds, as it is read back: runs, their processes, and measurements."""
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ml.benchmarks.measurement import Status
 from ml.core.plain import Plain
-from ml.loggers.strict_json import loads, parsing
+from ml.loggers.strict_json import loads, number, parsing, real, text
+
+KindT = TypeVar("KindT", list[Any], dict[str, Any])
 
 
 class Process(NamedTuple):
@@ -136,7 +137,10 @@ def process_of(row: dict[str, Any]) -> Process:
         FormatError: It is damaged.
     """
     with parsing("no process of a run"):
-        row["argv"], row["versions"] = json.loads(row["argv"] or "[]"), json.loads(row["versions"] or "{}")
+        argv, versions = _of(list, _json(row["argv"] or "[]")), _of(dict, _json(row["versions"] or "{}"))
+        row["argv"] = [text(word) for word in argv]
+        row["versions"] = {name: text(version) for name, version in versions.items()}
+        row["sampler_cpu_s"], row["lost"] = real(number(row["sampler_cpu_s"])), int(row["lost"])
         return Process(**{name: row[name] for name in Process._fields})
 
 
@@ -147,7 +151,18 @@ def measurement_of(uuid: str, row: dict[str, Any]) -> StoredMeasurement:
         FormatError: It is damaged.
     """
     with parsing("no measurement"):
-        row["value"] = row["value"] if row["has_value"] else None
-        row["data"] = None if row["data"] is None else loads(row["data"].encode("utf-8", "surrogatepass"))
+        row["value"] = real(number(row["value"])) if row["has_value"] else None
+        row["at_s"], row["duration_s"] = real(number(row["at_s"])), real(number(row["duration_s"]))
+        row["data"] = None if row["data"] is None else _json(row["data"])
         row["uuid"], row["process"] = uuid, row["run_id"]
         return StoredMeasurement(**{name: row[name] for name in StoredMeasurement._fields})
+
+
+def _of(kind: type[KindT], value: object) -> KindT:
+    if not isinstance(value, kind):
+        raise TypeError(f"no {kind.__name__}: {value!r:.60}")
+    return value
+
+
+def _json(value: object) -> Any:
+    return loads(text(value).encode("utf-8", "surrogatepass"))

@@ -3,10 +3,12 @@
 import math
 import statistics
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ml.benchmarks.reading import StoredMeasurement
+
+_HUGE = 1e150  # from here on a square is more than a float can hold
 
 
 class Subject(NamedTuple):
@@ -55,28 +57,46 @@ class Summary(NamedTuple):
 
     @property
     def median(self) -> float | None:
-        """``None`` where there is no number, as of the others."""
-        return statistics.median(self.values) if self.values else None
+        """``None`` where there is no number, as of the others. NaN is left out, unless there is nothing else."""
+        if not (ordered := sorted(self._comparable)):
+            return None
+        low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+        return low if low == high else low / 2 + high / 2  # as the sum may be more than a float can hold
 
     @property
     def mean(self) -> float | None:
-        """Arithmetic."""
-        return math.fsum(self.finite) / len(self.finite) if self.finite else None
+        """Arithmetic, of those that are finite."""
+        finite = self.finite
+        if not finite:
+            return None
+        try:
+            return math.fsum(finite) / len(finite)
+        except OverflowError:  # of the sum
+            return math.fsum(value / len(finite) for value in finite)
 
     @property
     def stdev(self) -> float | None:
-        """Of a sample: ``None`` of fewer than two."""
-        return statistics.stdev(self.finite) if len(self.finite) > 1 else None
+        """Of a sample, of those that are finite: ``None`` of fewer than two."""
+        finite = self.finite
+        if len(finite) < 2:
+            return None
+        scale = max(map(abs, finite)) if max(map(abs, finite)) > _HUGE else 1.0
+        return scale * statistics.stdev(value / scale for value in finite)
 
     @property
     def low(self) -> float | None:
-        """The least."""
-        return min(self.values, default=None)
+        """The least; NaN is left out, unless there is nothing else."""
+        return min(self._comparable, default=None)
 
     @property
     def high(self) -> float | None:
-        """The greatest."""
-        return max(self.values, default=None)
+        """The greatest; NaN is left out, unless there is nothing else."""
+        return max(self._comparable, default=None)
+
+    @property
+    def _comparable(self) -> Sequence[float]:
+        """The numbers without NaN, which is neither less nor more than another; one NaN where there is nothing else."""
+        return [value for value in self.values if not math.isnan(value)] or self.values[:1]
 
 
 def summarize(measurements: Iterable[StoredMeasurement]) -> list[Summary]:

@@ -25,12 +25,12 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from ml.benchmarks.calls import Running
 from ml.benchmarks.measurement import Measurement, Status
 from ml.benchmarks.metric import Metric
-from ml.benchmarks.watching import OpenSeries, Watch
+from ml.benchmarks.watching import OpenSeries, Watch, described
 from ml.benchmarks.wrapping import wrap
 from ml.core.errors import ConfigError
 from ml.core.run import RunContext
@@ -45,6 +45,7 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 _log = logging.getLogger("ml")
 
 
+@runtime_checkable
 class Recorder(Protocol):
     """Where measurements go; a ``Benchmark`` is one."""
 
@@ -55,7 +56,11 @@ class Recorder(Protocol):
         """Rank and clocks."""
 
     def elapsed_s(self) -> float:
-        """Returns the monotonic seconds since the run began."""
+        """Returns the monotonic seconds since the run began.
+
+        Raises:
+            ConfigError: It keeps nothing: it is open for reading.
+        """
 
     def record(self, measurements: Iterable[Measurement]) -> None:
         """Keeps measurements. Never waits, and never raises."""
@@ -77,7 +82,7 @@ class BenchmarkSupervisor:
         name: Of the method, instead of the decorated function's own.
 
     Raises:
-        ConfigError: ``metrics`` holds something else.
+        ConfigError: ``metrics`` are none, or the benchmark is none, or open for reading.
     """
 
     def __init__(
@@ -88,13 +93,18 @@ class BenchmarkSupervisor:
         logger: MultiLogger | None = None,
         name: str | None = None,
     ) -> None:
+        if isinstance(metrics, Metric) or not isinstance(metrics, Iterable):
+            raise ConfigError(f"A supervisor takes a list of metrics, got {metrics!r:.80}. Write [...].")
         for metric in metrics:
             if not isinstance(metric, Metric):
                 cure = f"Write {metric.__name__}(...)." if isinstance(metric, type) else "See ml.benchmarks.Metric."
                 raise ConfigError(f"A supervisor takes metrics, got {metric!r}. {cure}")
+        if not isinstance(benchmark, Recorder):
+            raise ConfigError(f"A supervisor needs a Benchmark that keeps what it measures, got {benchmark!r:.80}.")
+        benchmark.elapsed_s()  # now, and not when the first function is called: it may be open for reading
         self.metrics, self.benchmark, self.logger, self.name = tuple(metrics), benchmark, logger, name
         self._counts: dict[str, itertools.count[int]] = {}
-        self._told: set[tuple[int, str]] = set()
+        self._told: set[object] = set()
         types = [metric.type for metric in metrics]
         self._ambiguous = {type_ for type_ in types if types.count(type_) > 1}
 
@@ -113,7 +123,13 @@ class BenchmarkSupervisor:
         return cast(FunctionT, functools.wraps(function)(measured))
 
     def measure(self, name: str) -> AbstractContextManager[None]:
-        """Returns a context manager that measures its block as a call of the method ``name``."""
+        """Returns a context manager that measures its block as a call of the method ``name``.
+
+        Raises:
+            ConfigError: The name is no text.
+        """
+        if not isinstance(name, str):
+            raise ConfigError(f"A block is measured under a name, got {name!r:.80}.")
         return _Block(self, name)
 
     def next_call(self, method: str) -> int:
@@ -122,33 +138,32 @@ class BenchmarkSupervisor:
 
     def tell(self, metric: Metric, did: str, error: Exception) -> None:
         """Says what a metric failed at, once."""
-        if (key := (id(metric), did)) not in self._told:
-            self._told.add(key)
-            _log.warning(
-                "%s '%s' failed in %s; its measurement has no value. What is measured goes on: %r",
-                type(metric).__name__,
-                metric.description,
-                did,
-                error,
-                exc_info=error,
-            )
+        what = f"{type(metric).__name__} '{metric.description}' failed in {did}; its measurement has no value"
+        self._tell_once((id(metric), did), what, error)
 
     def keep(self, measurements: Sequence[Measurement]) -> None:
-        """Hands on the measurements of a call. What that raises is told, and goes no further."""
+        """Hands on the measurements of a call. What that raises is told once, and goes no further."""
         try:
             self.benchmark.sampler_cpu_s = process_sampler().cost_s
             self.benchmark.record(measurements)
-        except Exception:
-            _log.exception("The benchmark failed to keep %d measurements.", len(measurements))
-        if self.logger is not None:
-            for row in measurements:
-                if row.value is not None:
-                    key = f"{row.method}/{row.type}"
-                    self.logger.log_scalar(
-                        f"{key}/{row.description}" if row.type in self._ambiguous else key,
-                        row.value,
-                        namespace=NAMESPACE,
-                    )
+        except Exception as error:
+            self._tell_once("benchmark", f"The benchmark failed to keep {len(measurements)} measurements", error)
+        try:
+            self._log_values(measurements)
+        except Exception as error:
+            self._tell_once("logger", "The logger of a supervisor failed to log what was measured", error)
+
+    def _log_values(self, measurements: Sequence[Measurement]) -> None:
+        for row in measurements:
+            if self.logger is not None and row.value is not None:
+                key = f"{row.method}/{row.type}"
+                key = f"{key}/{row.description}" if row.type in self._ambiguous else key
+                self.logger.log_scalar(key, row.value, namespace=NAMESPACE)
+
+    def _tell_once(self, key: object, what: str, error: Exception) -> None:
+        if key not in self._told:
+            self._told.add(key)
+            _log.warning("%s. What is measured goes on: %r", what, error, exc_info=error)
 
 
 class Call:
@@ -199,7 +214,7 @@ class Call:
     def _measurements(self, duration_s: float, error: BaseException | None) -> list[Measurement]:
         context = self._supervisor.benchmark.context
         status: Status = "ok" if error is None else "error"
-        text = "" if error is None else _described(error)
+        text = "" if error is None else described(error)
         time_s = context.wall_clock()
         rows = []
         for watch in self._watches:
@@ -261,12 +276,3 @@ class _Block(AbstractContextManager[None]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._calls.pop().end(error)
-
-
-def _described(error: BaseException) -> str:
-    name = type(error).__name__
-    try:
-        text = str(error)
-    except Exception:  # which may be anybody's code
-        return name
-    return f"{name}: {text}" if text else name

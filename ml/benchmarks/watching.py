@@ -11,6 +11,9 @@ from ml.io.sampler import Subscription, process_sampler
 CHUNK_SAMPLES = 1000
 """Samples of a running call that are kept here before they are handed on."""
 
+MAX_ERROR = 4000
+"""Characters of an error's text that are kept: each row of a call has them."""
+
 
 class OpenSeries(Protocol):
     """Where the samples of a call go while it still runs."""
@@ -98,8 +101,20 @@ class Watch:
         self.opened.add(series.take())
 
     def _note(self, did: str, error: Exception) -> None:
-        self._problem = f"{did} failed: {type(error).__name__}: {error}"
+        self._problem = f"{did} failed: {described(error)}"
         self._fail(self.metric, did, error)
+
+
+def described(error: BaseException) -> str:
+    """Returns the type and text of an error, as much as is worth keeping; its text may be anybody's code, and raise."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:
+        return name
+    if len(text) > MAX_ERROR:
+        text = f"{text[:MAX_ERROR]}… ({len(text)} characters)"
+    return f"{name}: {text}" if text else name
 
 
 def _sound(finding: Finding) -> Finding:

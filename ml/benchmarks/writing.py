@@ -11,7 +11,7 @@ from ml.benchmarks.store import Change, Item, Store, rows_of, size_of
 from ml.core.errors import LogValueError, WriteError
 from ml.core.redact import Redactor
 from ml.db import shown
-from ml.io.git import read_git
+from ml.io.git import GitState, read_git
 from ml.io.worker import Worker
 from ml.loggers.stats import Dropped, Tally
 
@@ -96,8 +96,11 @@ class Writer:
     def submit(self, *items: Item) -> None:
         """Queues items at the price of one; never waits. What finds no room is counted, and told."""
         self.tally.accept(sum(map(rows_of, items)))
+        is_forked = not (self._closed or self._worker.is_alive)
         dropped = self._worker.submit(items, size_bytes=sum(map(size_of, items)))
-        if dropped:
+        if is_forked:
+            self.tally.drop("closed", sum(map(rows_of, items)))  # the worker has told it
+        elif dropped:
             self._drop("closed" if self._closed else "queue_full", dropped)
 
     def _drop(self, reason: Dropped, dropped: Iterable[tuple[Item, ...]]) -> None:
@@ -158,7 +161,14 @@ class Writer:
     def _idle(self) -> None:
         """Adds what takes a while to find out."""
         if "git_commit" not in self._changes:
-            git = read_git(Path.cwd())
+            git = _read_git()
             self._changes["git_commit"] = None if git is None else git.commit
             self._changes["git_dirty"] = None if git is None or git.patch is None else bool(git.patch)
             self._handle([])
+
+
+def _read_git() -> GitState | None:
+    try:
+        return read_git(Path.cwd())
+    except OSError:  # the directory has been removed
+        return None

@@ -84,7 +84,8 @@ def _numbers(text: str, count: int) -> list[int]:
         if part == "all":
             return []
         first, _, last = part.partition("-")
-        found += range(int(first), int(last or first) + 1) if int(last or first) <= count else [0]
-    if any(not 1 <= number <= count for number in found):
-        raise ValueError(text)
+        low, high = int(first), int(last or first)
+        if not 1 <= low <= high <= count:
+            raise ValueError(text)
+        found += range(low, high + 1)
     return list(dict.fromkeys(found))

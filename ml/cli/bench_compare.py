@@ -15,7 +15,9 @@ from ml.core.errors import ConfigError
 _FIELDS = [
     Field("type", "type"),
     Field("description", "description"),
+    Field("method", "method"),
     Field("unit", "unit"),
+    Field("source", "source"),
     Field("calls_a", "calls A", is_number=True),
     Field("calls_b", "calls B", is_number=True),
     Field("median_a", "median A", is_number=True),
@@ -38,12 +40,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if factor is not None and not (math.isfinite(factor) and factor > 0):
         raise ConfigError(f"--fail-above takes a factor above 0, such as 1.1 for 10 %, got {factor:g}.")
     before, after = (_numbers(where, arguments) for where in (arguments.before, arguments.after))
-    if not before.keys() & after.keys():
+    compared = compare(before, after)
+    if not any(one.count_before and one.count_after for one in compared):
         raise ConfigError(
-            "A and B have no numbers of the same type, description and unit. See: mlog bench show "
+            "A and B have no numbers of the same type, description, unit, method and source. See: mlog bench show "
             f"{arguments.before}; mlog bench show {arguments.after}."
         )
-    compared = compare(before, after)
     regressions = [one for one in compared if factor is not None and one.is_regression(factor)]
     write_table(_FIELDS, [_row(one, is_regression=one in regressions) for one in compared], arguments.to, output)
     if arguments.to == "text":
@@ -61,7 +63,8 @@ def _numbers(where: str, arguments: argparse.Namespace) -> dict[Group, list[floa
         descriptions = check("description", arguments.description, kinds, lambda kind: kind.description)
         for one in benchmarks.measurements(uuids, types, descriptions):
             if one.value is not None and one.status == "ok" and one.type != "hyperparameters":
-                numbers.setdefault(Group(one.type, one.description, one.unit), []).append(one.value)
+                group = Group(one.type, one.description, one.unit, one.method, one.source)
+                numbers.setdefault(group, []).append(one.value)
     return numbers
 
 
@@ -92,5 +95,6 @@ def _known(number: float) -> float | None:
 
 def _say(regressions: Sequence[Comparison], factor: float | None, output: Output) -> None:
     for one in regressions:
-        name = f"{printable(one.group.type)} of {printable(one.group.description)}"
+        subject = f"{one.group.description}, {one.group.method}" if one.group.method else one.group.description
+        name = f"{printable(one.group.type)} of {printable(subject)}"
         output.line(f"worse by more than {factor:g}: {name}, {one.ratio:.4g} times", style="red")

@@ -14,8 +14,8 @@ from ml.benchmarks.supervisor import BenchmarkSupervisor
 from ml.benchmarks.time_metrics import TimeMetric
 from ml.cli.numbers import compact
 from ml.cli.output import Output, printable
-from ml.core.errors import ConfigError
-from ml.io.process import run_child
+from ml.core.errors import ConfigError, MLError
+from ml.io.child import run_child
 
 _TOLD = ("time", "cpu", "memory", "energy")
 
@@ -53,10 +53,18 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
                 raise ProgramError(status)
     except ProgramError as failed:
         status = failed.status
-    with open_benchmark(arguments.db) as benchmarks:
-        costs = [_shown(one) for one in benchmarks.measurements([benchmark.uuid]) if one.type in _TOLD]
-    print(f"mlog: {', '.join(costs)}; run {benchmark.uuid[:8]} in {printable(arguments.db)}", file=sys.stderr)
+    print(f"mlog: {printable(_costs(arguments.db, benchmark.uuid))}", file=sys.stderr)
     return status
+
+
+def _costs(database: str, uuid: str) -> str:
+    """Returns what the program has cost; of a database that took nothing, why: the program has run all the same."""
+    try:
+        with open_benchmark(database) as benchmarks:
+            costs = [_shown(one) for one in benchmarks.measurements([uuid]) if one.type in _TOLD]
+    except (MLError, OSError) as error:
+        return f"what it cost is lost: {error}"
+    return f"{', '.join(costs)}; run {uuid[:8]} in {database}" if costs else f"what it cost is not in {database}"
 
 
 def _shown(one: StoredMeasurement) -> str:

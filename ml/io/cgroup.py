@@ -100,8 +100,9 @@ def _memberships(path: Path) -> Iterator[tuple[str, str]]:
     except OSError:
         return
     for line in lines:
-        _, controllers, group = line.split(":", 2)
-        for controller in controllers.split(","):
+        _, _, rest = line.partition(":")
+        controllers, is_whole, group = rest.partition(":")
+        for controller in controllers.split(",") if is_whole else ():
             yield controller, group
 
 

@@ -59,6 +59,11 @@ class JournalWriter:
         self._salt = os.urandom(SALT_BYTES)  # the same in every segment: records move from one to the next
         self._file: DurableFile | None = None
 
+    @property
+    def path(self) -> Path | None:
+        """The file that is appended to; ``None`` before the first record."""
+        return None if self._file is None else self._file.path
+
     def append(self, payloads: Iterable[bytes]) -> None:
         """Hands records to the kernel in one piece, or appends nothing.
 

@@ -69,9 +69,16 @@ def describe_process(redactor: Redactor, argv: Sequence[str], environ: Mapping[s
         "pid": os.getpid(),
         "user": environ.get("USER") or environ.get("LOGNAME"),
         "argv": redactor.redact_argv(argv),
-        "cwd": redactor.redact_text(os.getcwd()),
+        "cwd": _working_directory(redactor),
         "versions": versions,
     }
+
+
+def _working_directory(redactor: Redactor) -> str | None:
+    try:
+        return redactor.redact_text(os.getcwd())
+    except OSError:  # it has been removed
+        return None
 
 
 def record_code(run: Path, attempt: int, redactor: Redactor, environ: Mapping[str, str]) -> Record | None:

@@ -32,6 +32,9 @@ SLOW_S = 0.25
 STUCK_S = 1.0
 """How long ``stop`` waits for a running callable. One that takes longer keeps its thread, the others get a new one."""
 
+SHORTEST_S, LONGEST_S = 1e-4, 1e8
+"""The ends of what an interval may be; the latter, three years, is never. No thread can sleep for 300 years."""
+
 _REST = 10.0
 
 _log = logging.getLogger("ml")
@@ -120,7 +123,7 @@ class Sampler:
         """Has ``call`` called at an interval.
 
         Args:
-            interval_s: Above 0.
+            interval_s: Above 0; taken for ``SHORTEST_S`` if it is shorter, and for ``LONGEST_S`` if it is longer.
             call: Does not block.
             name: Of what it reads, for messages.
             first_s: Seconds until the first call; by default ``interval_s``.
@@ -131,7 +134,9 @@ class Sampler:
         if not interval_s > 0:
             raise ValueError(f"An interval is above 0 seconds, got {interval_s!r}.")
         name = name or getattr(call, "__qualname__", repr(call))
-        subscription = Subscription(self, interval_s, call, name, interval_s if first_s is None else first_s)
+        interval_s = min(max(interval_s, SHORTEST_S), LONGEST_S)
+        first_s = interval_s if first_s is None else min(first_s, LONGEST_S)
+        subscription = Subscription(self, interval_s, call, name, first_s)
         with self._lock:
             self._subscriptions[subscription] = None
             if self._is_stuck():

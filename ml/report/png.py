@@ -26,6 +26,7 @@ _COLOURS = ("#1763a6", "#c2570c", "#177a4d", "#a03a9c", "#8a6d00", "#0b7f91", "#
 _MAX_LEGEND = 24
 _MAX_MARKS = 60
 _GRID = "#d8dee5"
+_END = 1e300  # matplotlib adds, subtracts and scales what it draws, which must stay finite: what lies beyond is there
 
 
 def png(charts: Sequence[Chart]) -> bytes:
@@ -103,8 +104,8 @@ def _line_chart(chart: LineChart, place: "Axes") -> None:
     for number, curve in enumerate(chart.curves):
         is_marked = len(curve.x) == 1 or (chart.is_counted and len(curve.x) <= _MAX_MARKS)
         place.plot(
-            curve.x,
-            [y if math.isfinite(y) else math.nan for y in curve.y],
+            [_drawn(x) for x in curve.x],
+            [_drawn(y) for y in curve.y],
             color=_COLOURS[number % len(_COLOURS)],
             linestyle=_LINES[number // len(_COLOURS) % len(_LINES)],
             marker="o" if is_marked else "",
@@ -113,7 +114,7 @@ def _line_chart(chart: LineChart, place: "Axes") -> None:
             # A leading underscore would keep it out of the legend.
             label=f"\u200b{_plain(cut(curve.name, 72))}",
         )
-    place.set_ylim(*_with_room(*limits([y for curve in chart.curves for y in curve.y])))
+    place.set_ylim(*_with_room(*limits([_drawn(y) for curve in chart.curves for y in curve.y])))
     if chart.is_counted:
         from matplotlib.ticker import MaxNLocator
 
@@ -139,13 +140,14 @@ def _line_chart(chart: LineChart, place: "Axes") -> None:
 
 
 def _bar_chart(chart: BarChart, place: "Axes") -> None:
-    values = [bar.value if math.isfinite(bar.value) else 0.0 for bar in chart.bars]
+    values = [_drawn(bar.value) if math.isfinite(bar.value) else 0.0 for bar in chart.bars]
     place.barh(range(len(values)), values, color=_COLOURS[0], height=0.65)
-    ends = [number for bar in chart.bars for number in (bar.value, bar.low, bar.high) if number is not None]
+    ends = [_drawn(number) for bar in chart.bars for number in (bar.value, bar.low, bar.high) if number is not None]
     axis = limits(ends, from_zero=True)
     for row, bar in enumerate(chart.bars):
-        if bar.low is not None and bar.high is not None and bar.low < bar.high and math.isfinite(bar.high - bar.low):
-            place.plot([bar.low, bar.high], [row, row], color="#1d2733", linewidth=1.2, marker="|", markersize=6)
+        low, high = (None if end is None else _drawn(end) for end in (bar.low, bar.high))
+        if low is not None and high is not None and low < high:  # neither is NaN
+            place.plot([low, high], [row, row], color="#1d2733", linewidth=1.2, marker="|", markersize=6)
         # Not beside the whisker, whose end is another number.
         at_right = place.get_yaxis_transform()
         place.annotate(
@@ -167,7 +169,8 @@ def _bar_chart(chart: BarChart, place: "Axes") -> None:
 
 
 def _heat_map(chart: HeatMap, place: "Axes", figure: "Figure") -> None:
-    image = place.imshow(chart.values, cmap="Blues", vmin=0, interpolation="nearest")
+    cells = [[_drawn(value) for value in row] for row in chart.values]
+    image = place.imshow(cells, cmap="Blues", vmin=0, interpolation="nearest")
     rows, columns = thinned(chart.row_names, 40), thinned(chart.column_names, 40)
     place.set_yticks([row for row, _ in rows], [_plain(cut(name, 24)) for _, name in rows])
     is_steep = any(len(name) > 4 for _, name in columns)
@@ -220,12 +223,17 @@ def _parallel_chart(chart: ParallelChart, place: "Axes", figure: "Figure") -> No
     place.set_xlim(-0.4, len(names) - 0.6)
     place.spines["left"].set_visible(False)
     colours = [[part / 255 for part in rgb] for rgb in (GOOD_TO_BAD if chart.is_low_good else GOOD_TO_BAD[::-1])]
-    numbers = [value for value in chart.target.values if not isinstance(value, str) and math.isfinite(value)]
+    numbers = [_drawn(value) for value in chart.target.values if not isinstance(value, str) and math.isfinite(value)]
     ends = (min(numbers), max(numbers)) if numbers else (0.0, 1.0)
     shades = ScalarMappable(Normalize(*ends), LinearSegmentedColormap.from_list("good", colours))
     bar = figure.colorbar(shades, ax=place, shrink=0.9)
     bar.ax.tick_params(labelsize=8)
     bar.set_label(_plain(f"{chart.target.name}: {'low' if chart.is_low_good else 'high'} is good"), fontsize=8)
+
+
+def _drawn(number: float) -> float:
+    """Returns a number where it is drawn; one that is not finite is NaN, which is a gap."""
+    return min(max(number, -_END), _END) if math.isfinite(number) else math.nan
 
 
 def _with_room(low: float, high: float) -> tuple[float, float]:

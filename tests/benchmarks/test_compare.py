@@ -130,3 +130,31 @@ def test_an_interval_is_one_whatever_the_numbers_are(before, after):
 )
 def test_which_is_better_is_known_by_the_type(type_, better):
     assert direction(type_) == better
+
+
+def test_methods_of_one_description_are_compared_each_with_itself():
+    train, evaluate = TIME._replace(method="train"), TIME._replace(method="evaluate")
+    before = {train: workload(0, 1.0), evaluate: workload(1, 0.01, calls=4)}
+    after = {evaluate: workload(2, 0.01, calls=90), train: workload(3, 2.0)}
+
+    slower, same = compare(before, after)
+
+    assert (slower.group, slower.verdict, slower.is_regression(1.5)) == (train, "worse", True)
+    assert (same.group, same.is_regression(1.5)) == (evaluate, False)
+
+
+def test_what_was_counted_is_not_compared_with_what_was_estimated():
+    energy = Group("energy", "train", "J", "train")
+    apart = compare({energy._replace(source="rapl"): [1.0] * 9}, {energy._replace(source="estimated"): [9.0] * 9})
+
+    assert [one.verdict for one in apart] == ["incomparable", "incomparable"]
+
+
+def test_the_only_method_of_its_kind_is_compared_whatever_it_is_called():
+    old, new = TIME._replace(method="load"), TIME._replace(method="load_fast")
+
+    (one,) = compare({old: [2.0] * 9}, {new: [1.0] * 9})
+    several = compare({old: [2.0] * 9}, {new: [1.0] * 9, TIME._replace(method="other"): [1.0] * 9})
+
+    assert (one.group.method, one.ratio) == ("load -> load_fast", 0.5)
+    assert [other.verdict for other in several] == ["incomparable"] * 3

@@ -433,6 +433,54 @@ def test_a_benchmark_that_is_left_open_is_closed_at_exit(file):
         assert benchmarks.runs()[0].status == "finished"
 
 
+@pytest.mark.parametrize(
+    ("last_line", "status"),
+    [("", "finished"), ("raise ValueError('no')", "failed"), ("raise KeyboardInterrupt", "interrupted")],
+)
+def test_how_a_program_ended_is_known_also_of_a_benchmark_that_is_left_open(file, last_line, status):
+    program = f"from ml.benchmarks import Benchmark\nleft_open = Benchmark({str(file)!r})\n{last_line}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+
+    subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=False, timeout=60)
+
+    with open_benchmark(file) as benchmarks:
+        assert benchmarks.runs()[0].status == status
+
+
+def test_a_working_directory_that_was_removed_is_no_failure(file, tmp_path):
+    program = (
+        "import os\nos.mkdir('gone'); os.chdir('gone'); os.rmdir(os.getcwd())\n"
+        "from ml.benchmarks import Benchmark\n"
+        f"with Benchmark({str(file)!r}) as benchmark: benchmark.log('x', 'x', 1)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+
+    subprocess.run([sys.executable, "-c", program], env=environment, cwd=tmp_path, check=True, timeout=60)
+
+    assert values(file) == [1]
+
+
+def test_a_time_of_day_that_is_set_back_makes_no_run_shorter(file):
+    clock, time_of_day = FakeClock(100.0), FakeClock(1.7e9)
+    with Benchmark(file, context=RunContext("", clock=clock, wall_clock=time_of_day)):
+        clock.advance(60.0)
+        time_of_day.advance(-3600.0)
+
+    with open_benchmark(file) as benchmarks:
+        (run,) = benchmarks.runs()
+    assert (run.ended - run.started).total_seconds() == 60.0
+
+
+def test_a_forked_child_is_told_where_to_log_and_not_that_a_queue_is_full(file, caplog):
+    with Benchmark(file) as benchmark:
+        child = os.fork()
+        if child == 0:
+            benchmark.log("child", "x", 2)
+            is_right = "Log from the parent" in caplog.text and "queue_full" not in caplog.text
+            os._exit(0 if is_right and benchmark.stats().dropped == {"closed": 1} else 1)
+        assert os.waitpid(child, 0)[1] == 0
+
+
 def test_a_forked_child_writes_nothing_and_the_parent_goes_on(where):
     with Benchmark(where) as benchmark:
         benchmark.log("before", "x", 1)

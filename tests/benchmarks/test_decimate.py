@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ml.benchmarks.decimate import decimated
@@ -63,6 +63,7 @@ def test_a_column_without_a_number_is_a_gap():
     st.integers(1, 20),
     st.integers(1, 50),
 )
+@example([(0.0, 0.0)] * 4 + [(-1.8e299, 0.0)], 1, 1)  # far before the first
 @pytest.mark.filterwarnings("error")
 def test_whatever_comes_the_ends_are_kept_and_the_memory_is_bounded(pairs, columns, size):
     at_s, values = [pair[0] for pair in pairs], [pair[1] for pair in pairs]

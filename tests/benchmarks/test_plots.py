@@ -125,6 +125,15 @@ def test_runs_are_named_where_there_are_several_and_by_uuid_where_they_are_alike
     assert [bar.name for bar in chart_of(charts_of(benchmarks, [other]), BarChart).bars] == ["work, train"]
 
 
+def test_runs_whose_descriptions_are_cut_alike_are_told_apart_too(kept):
+    kept(call(), description="digits, batch size 64, learning rate 0.1")
+    benchmarks = kept(call(), description="digits, batch size 64, learning rate 0.01")
+
+    names = [bar.name for bar in chart_of(charts_of(benchmarks), BarChart).bars]
+
+    assert [name[-10:] for name in names] == [f"({run.uuid[:8]})" for run in benchmarks.runs()]
+
+
 def test_units_are_not_mixed_in_one_chart(kept):
     charts = charts_of(kept(call(unit="s"), call(unit="ms")))
 

@@ -1,13 +1,17 @@
 """Reading a benchmark database back: what is chosen, in which order, in bounded memory, and what is refused."""
 
+import math
+import sqlite3
 import tracemalloc
 
 import pandas as pd
 import pytest
 
 import ml.benchmarks.reading
-from ml.benchmarks import Benchmark, Measurement, open_benchmark
+from ml.benchmarks import Benchmark, Measurement, merge, open_benchmark
 from ml.benchmarks.identity import RUN_VARIABLE
+from ml.benchmarks.stored import StoredMeasurement
+from ml.benchmarks.summary import summarize
 from ml.core.errors import ConfigError, FormatError
 from ml.core.run import RunContext
 
@@ -162,3 +166,89 @@ def test_damaged_data_is_a_format_error_and_runs_no_code(file):
 
     with open_benchmark(file) as benchmarks, pytest.raises(FormatError):
         list(benchmarks.measurements())
+
+
+DAMAGES = [
+    "update measurements set value = 'abc'",
+    "update measurements set at_s = 'abc'",
+    "update measurements set time = 'abc'",
+    "update measurements set data = '{' || data",
+    "update samples set value = 'abc'",
+    "update samples set at_s = x'00'",
+    "update runs set argv = '5'",
+    "update runs set argv = '[5]'",
+    "update runs set versions = '[]'",
+    "update runs set started = 'abc'",
+    "update runs set sampler_cpu_s = 'abc'",
+    "update runs set lost = 'abc'",
+]
+
+
+def everything_of(benchmarks):
+    return benchmarks.runs(), [list(benchmarks.samples(measurement)) for measurement in benchmarks.measurements()]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_whatever_a_column_holds_that_it_cannot_is_a_format_error(file, tmp_path, damage):
+    with Benchmark(file) as benchmark:
+        benchmark.record([Measurement("x", "cpu", 1.0, data=[1], samples=[(0.0, 1.0)])])
+    with sqlite3.connect(file) as connection:
+        connection.execute(damage)
+    connection.close()
+
+    with open_benchmark(file) as benchmarks, pytest.raises(FormatError):
+        everything_of(benchmarks)
+
+
+def test_a_version_that_is_none_is_no_database_for_benchmarks(file):
+    Benchmark(file).close()
+    with sqlite3.connect(file) as connection:
+        connection.execute("update schema_versions set version = 'abc'")
+    connection.close()
+
+    with pytest.raises(ConfigError, match="no database for benchmarks"):
+        open_benchmark(file)
+
+
+def test_samples_far_apart_are_found_at_once(file):
+    with Benchmark(file) as benchmark:
+        benchmark.record([Measurement("x", "cpu", 1.0, samples=[(0.0, 1.0), (1.0, 2.0)])])
+    with sqlite3.connect(file) as connection:
+        connection.execute("update samples set sample = 9000000000000000000 where sample = 1")
+    connection.close()
+
+    with open_benchmark(file) as benchmarks:
+        assert [sample.value for sample in benchmarks.samples(next(benchmarks.measurements()))] == [1.0, 2.0]
+
+
+def test_a_source_that_is_damaged_in_the_middle_is_a_format_error(file, tmp_path):
+    with Benchmark(file) as benchmark:
+        benchmark.record([Measurement("x", "cpu", 1.0, samples=[(float(n), 1.0) for n in range(60_000)])])
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 100_000] = b"\xff" * 100_000
+    file.write_bytes(content)
+
+    with pytest.raises(FormatError):
+        merge([file], into=tmp_path / "into.db")
+
+
+def test_numbers_that_are_none_or_as_large_as_can_be_are_summarized():
+    def of(*values):
+        rows = [
+            Measurement("x", "x", value)._asdict() | {"uuid": "", "process": 1, "number": 1, "time": None}
+            for value in values
+        ]
+        return summarize(StoredMeasurement(**{name: row[name] for name in StoredMeasurement._fields}) for row in rows)[
+            0
+        ]
+
+    for values in ([math.nan, 1.0, 2.0, 3.0], [3.0, math.nan, 1.0, 2.0], [1.0, 2.0, 3.0, math.nan]):
+        one = of(*values)
+        assert (one.median, one.mean, one.low, one.high, one.stdev) == (2.0, 2.0, 1.0, 3.0, 1.0)
+    nothing = of(math.nan, math.nan)
+    assert (repr(nothing.median), repr(nothing.low), nothing.mean) == ("nan", "nan", None)
+    huge = of(1.7e308, 1.7e308)
+    assert (huge.median, huge.mean, huge.stdev) == (1.7e308, 1.7e308, 0.0)
+    assert of(1.7e308, -1.7e308).stdev == math.inf
+    assert of(1e200, 3e200).stdev == pytest.approx(2**0.5 * 1e200)

@@ -12,13 +12,14 @@ from collections.abc import Callable
 
 import pytest
 
+from ml.benchmarks import Benchmark, open_benchmark
 from ml.benchmarks.cpu import CPUMetric
 from ml.benchmarks.measurement import Sample
 from ml.benchmarks.metric import Finding, Metric, Probe
 from ml.benchmarks.series import Series
 from ml.benchmarks.supervisor import BenchmarkSupervisor
 from ml.benchmarks.time_metrics import TimeMetric
-from ml.benchmarks.watching import CHUNK_SAMPLES
+from ml.benchmarks.watching import CHUNK_SAMPLES, MAX_ERROR
 from ml.core.errors import ConfigError
 from ml.core.run import RunContext
 from ml.core.state import State
@@ -665,3 +666,67 @@ def test_a_supervisor_measures_with_real_metrics_what_a_real_benchmark_keeps(tmp
         (samples,) = connection.execute("SELECT count(*) FROM samples").fetchone()
     assert rows == [(kind, call, "ok") for call in (1, 2, 3) for kind in ("cpu", "time")]
     assert samples == 3
+
+
+class UnspeakableError(Exception):
+    def __str__(self):
+        raise RuntimeError("it has no text")
+
+
+@pytest.mark.parametrize("stage", ["begin", "sample", "end"])
+def test_a_metric_whose_error_has_no_text_costs_itself_alone(recorder, stage):
+    metrics = [ToldMetric("bad", fails_in=stage, error=UnspeakableError()), TimeMetric("time")]
+
+    assert BenchmarkSupervisor(metrics, recorder)(lambda: 5)() == 5
+    assert [row.reason for row in recorder.rows] == [f"{stage} failed: UnspeakableError", ""]
+
+
+def test_a_logger_that_fails_costs_neither_result_nor_measurement_and_is_told_once(recorder, monkeypatch, caplog):
+    def fail(key, value, *, namespace):
+        raise RuntimeError("the logger broke")
+
+    logger = MultiLogger("run")
+    monkeypatch.setattr(logger, "log_scalar", fail)
+    measured = supervised(recorder, logger=logger)(lambda: 5)
+
+    assert (measured(), measured(), len(recorder.rows)) == (5, 5, 2)
+    assert [record.exc_info is not None for record in caplog.records] == [True]
+    assert "the logger broke" in caplog.text
+
+
+def test_of_a_very_long_error_the_beginning_is_kept(recorder, tmp_path):
+    def raises():
+        raise ValueError("x" * 30_000_000)
+
+    with Benchmark(tmp_path / "x.db") as benchmark:
+        supervisor = BenchmarkSupervisor([TimeMetric(str(number)) for number in range(3)], benchmark)
+        with pytest.raises(ValueError, match="xxx"):
+            supervisor(raises)()
+        assert benchmark.flush(60)
+
+    with open_benchmark(tmp_path / "x.db") as benchmarks:
+        errors = {row.error for row in benchmarks.measurements()}
+    assert errors == {f"ValueError: {'x' * MAX_ERROR}… (30000000 characters)"}
+
+
+def test_what_keeps_nothing_is_refused_at_once(tmp_path):
+    Benchmark(tmp_path / "x.db").close()
+    with pytest.raises(ConfigError, match="open for reading"):
+        BenchmarkSupervisor([TimeMetric("time")], Benchmark(tmp_path / "x.db", mode="r"))
+    for nothing in (None, tmp_path / "x.db"):
+        with pytest.raises(ConfigError, match="needs a Benchmark"):
+            BenchmarkSupervisor([TimeMetric("time")], nothing)
+
+
+def test_metrics_that_are_no_list_are_refused(recorder):
+    for metrics in (TimeMetric("time"), recorder):
+        with pytest.raises(ConfigError, match="a list of metrics"):
+            BenchmarkSupervisor(metrics, recorder)
+
+
+@pytest.mark.parametrize("name", [None, 5, b"x"])
+def test_what_things_are_called_is_a_text(recorder, name):
+    with pytest.raises(ConfigError, match="TimeMetric is a text"):
+        TimeMetric(name)
+    with pytest.raises(ConfigError, match="under a name"):
+        supervised(recorder).measure(name)

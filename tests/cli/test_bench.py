@@ -211,14 +211,24 @@ def test_a_regression_past_the_factor_is_status_1(mlog, make):
 
     assert slower.status == 1
     row = rows_of(slower.out)[1]
-    assert row[:5] == ["time", "work", "s", "20", "20"]
-    assert float(row[7]) == pytest.approx(1.297, abs=0.001)
-    assert float(row[8]) <= float(row[7]) <= float(row[9])
-    assert row[10] == "worse"
-    assert "worse by more than 1.1: time of work, 1.297 times" in slower.out
+    assert row[:7] == ["time", "work", "train", "s", "process", "20", "20"]
+    assert float(row[9]) == pytest.approx(1.297, abs=0.001)
+    assert float(row[10]) <= float(row[9]) <= float(row[11])
+    assert row[12] == "worse"
+    assert "worse by more than 1.1: time of work, train, 1.297 times" in slower.out
     assert mlog("bench", "compare", "a.db", "c.db", "--fail-above", "1.5").status == 0
     assert mlog("bench", "compare", "a.db", "c.db").status == 0
     assert mlog("bench", "compare", "c.db", "a.db", "--fail-above", "1.1").status == 0
+
+
+def test_one_slow_method_is_not_hidden_by_the_others_of_its_description(mlog, make):
+    make("a.db", *[call(1.0)] * 6, *[call(0.01, method="evaluate")] * 4)
+    make("c.db", *[call(2.0)] * 6, *[call(0.01, method="evaluate")] * 90)
+
+    said = mlog("bench", "compare", "a.db", "c.db", "--fail-above", "1.1", "-p", "json")
+
+    assert said.status == 1
+    assert [(row["method"], row["ratio"]) for row in json.loads(said.out)] == [("train", 2.0), ("evaluate", 1.0)]
 
 
 def test_less_throughput_is_a_regression_and_a_call_that_raised_is_none(mlog, make):
@@ -277,6 +287,16 @@ def test_the_status_of_the_program_is_that_of_the_command(command, tmp_path, cod
         ("error", f"ProgramError: exit status {status}")
     }
     assert benchmarks.runs()[0].status == "failed"
+
+
+def test_the_status_is_that_of_the_program_also_where_nothing_can_be_kept(mlog, tmp_path, monkeypatch):
+    monkeypatch.setattr("ml.benchmarks.database.CLOSE_TIMEOUT_S", 0.0)
+    (tmp_path / "file").touch()
+
+    said = mlog("bench", "run", "--db", "file/own.db", "--", sys.executable, "-c", "raise SystemExit(3)")
+
+    assert said.status == 3
+    assert "what it cost is lost" in said.err
 
 
 def test_what_the_program_prints_is_all_that_is_on_standard_output(command):
@@ -341,10 +361,10 @@ def answered(command, cwd, answers, stdin=None):
 def test_what_was_not_chosen_is_asked_for_on_a_terminal(database, tmp_path):
     command = [sys.executable, "-m", "ml", "bench", "show", database]
 
-    status, said = answered(command, tmp_path, "2\nx\n9\n4\n")
+    status, said = answered(command, tmp_path, "2\nx\n9\n4-3\n4\n")
 
     assert status == 0
-    assert said.count("Numbers from 1 to 4, please.") == 2
+    assert said.count("Numbers from 1 to 4, please.") == 3
     rows = [line.split() for line in said.splitlines()]
     [row] = [row for row in rows if row[:3] == ["time", "work", "train"]]
     assert row[3:6] == ["1", "4", "s"]  # of the second run alone

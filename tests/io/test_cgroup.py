@@ -83,3 +83,11 @@ def test_without_control_groups_every_reading_says_so(tmp_path, membership):
         with pytest.raises(OSError, match="control group"):
             read()
     assert group.peak_memory_bytes() is None
+
+
+def test_a_line_that_is_none_of_a_membership_is_left_out(tmp_path):
+    group = second(tmp_path)
+    path = tmp_path / "membership"
+    path.write_text(f"\nodd\n1:odd\n{path.read_text()}")
+
+    assert Cgroup(tmp_path / "root", path).memory_bytes() == group.memory_bytes()

@@ -300,3 +300,14 @@ def test_a_handler_of_logging_that_raises_does_not_end_the_thread(sampler):
         failing.wait(3)
     finally:
         logging.getLogger("ml").removeHandler(handler)
+
+
+@pytest.mark.parametrize("interval_s", [5e-324, 1e-310, 1e12, 1e300, math.inf])
+def test_no_interval_ends_the_thread_of_the_others(sampler, interval_s):
+    sampler.subscribe(interval_s, Count())
+    other = Count()
+    sampler.subscribe(SOON_S, other)
+
+    other.wait(3)
+
+    assert sampler.is_running

@@ -85,12 +85,17 @@ def test_drawing_leaves_the_settings_and_figures_of_matplotlib_alone(charts):
         LineChart("nan", "x", "y", [Curve("a", [0.0], [math.nan])], is_counted=True),
         LineChart("huge", "x", "y", [Curve("a", [0.0, 1.0], [-1.7e307, 1.7e307])]),
         LineChart("many", "x", "y", [Curve(str(n), [0.0, 1.0], [n, n]) for n in range(100)]),
+        LineChart("as large as can be", "x", "y", [Curve("a", [-1.7e308, 1.7e308], [-1.7e308, 1.7e308])]),
         BarChart("nan", "y", [Bar("a", math.inf, 0.0, math.inf)]),
+        BarChart("as large as can be", "y", [Bar("a", 1.0, -1.7e308, 1.7e308)]),
+        HeatMap("as large as can be", "a", "b", ["x"], ["y"], [[1.7e308]]),
+        ParallelChart("as large as can be", [Dimension("a", [1, 2])], Dimension("t", [-1.7e308, 1.7e308])),
         HeatMap("large", "a", "b", list(map(str, range(100))), list(map(str, range(100))), [[1] * 100] * 100),
         ParallelChart("one", [Dimension("a", [1])], Dimension("t", [math.nan])),
     ],
     ids=lambda chart: f"{type(chart).__name__}-{chart.title}",
 )
+@pytest.mark.filterwarnings("error")
 def test_odd_data_are_drawn_too(chart):
     Image.open(io.BytesIO(png([chart]))).load()
 
