@@ -27,6 +27,7 @@ _WORDS = {
     "import": "make a run directory of what TensorBoard, W&B, trackio or a CSV file holds",
     "fsck": "check the files of runs, and rescue what is whole",
     "bench": "measure what a program costs; show, draw and compare what benchmarks measured",
+    "predictions": "list, show, follow and export records of inferences",
 }
 _MODULES = {"import": "import_run"}
 """The modules of words that no module can be called by."""

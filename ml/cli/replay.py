@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
+from yaml import YAMLError
 
 from ml.cli.output import Output, printable
 from ml.cli.problems import attempts_of, tell_problems

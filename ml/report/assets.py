@@ -42,6 +42,20 @@ th[aria-sort=descending] button::after { content: " \\2193"; }
 input[type=search] { font: inherit; color: inherit; background: var(--band); border: 1px solid var(--line);
   border-radius: .3rem; padding: .2rem .5rem; width: min(22rem, 100%); margin: 0 .75rem .25rem 0; }
 td img { max-width: 100%; image-rendering: pixelated; }
+.cards, .cards tbody tr, .cards td { display: block; }
+.cards caption { display: block; }
+.cards thead tr { display: flex; flex-wrap: wrap; gap: .1rem .9rem; padding-bottom: .5rem; }
+.cards thead th { padding: 0; border: 0; }
+.cards th:empty, .cards td:empty, .cards tr[hidden] { display: none; }
+.cards thead:has(button) tr::before { content: "Sort by"; color: var(--faint); }
+.cards tbody { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 13.5rem), 1fr)); gap: .75rem; }
+.cards tbody tr { border: 1px solid var(--line); border-radius: .3rem; padding: .5rem; min-width: 0;
+  break-inside: avoid; }
+.cards tbody td { padding: 0; border: 0; max-width: none; min-width: 0; text-align: left; white-space: normal;
+  overflow-wrap: anywhere; font-size: .85rem; line-height: 1.4; }
+.cards td[data-head]::before { content: attr(data-head) " "; color: var(--faint); }
+.cards td img { display: block; width: 100%; height: 14rem; object-fit: contain; margin-bottom: .35rem;
+  image-rendering: auto; }
 svg { display: block; width: 100%; height: auto; overflow: hidden; }
 svg text { fill: var(--ink); font: 12px system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
 svg .title { font-size: 14px; font-weight: 600; }
@@ -72,7 +86,9 @@ svg .f4 { fill: var(--s4); } svg .f5 { fill: var(--s5); } svg .f6 { fill: var(--
   th, td, td.number, th.number { white-space: normal; overflow-wrap: anywhere; min-width: 0; padding-right: .35rem; }
   tr, figure { break-inside: avoid; }
   h2 { break-after: avoid; }
-  thead { display: table-header-group; } }
+  thead { display: table-header-group; }
+  .cards thead { display: none; } .cards tbody { grid-template-columns: repeat(4, 1fr); }
+  .cards td img { height: 4cm; } }
 """
 
 SCRIPT = """
@@ -88,6 +104,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   };
   const compare = (a, b) => typeof a === "number" ? a - b : a.localeCompare(b, undefined, {numeric: true});
   heads.forEach((head, column) => {
+    if (!head.hasChildNodes()) return;
     const button = document.createElement("button");
     button.type = "button";
     button.append(...head.childNodes);

@@ -1,7 +1,7 @@
 """A table of a page: it is sorted by a click on a header, and filtered by the words that a row must have."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ml.loggers.lines import number
@@ -39,19 +39,22 @@ def table(columns: Sequence[Column], *, caption: str = "") -> Html:
         columns: All with as many cells.
         caption: Above it; ``""`` is none.
     """
-    head = tag("tr", {}, *(tag("th", {"class": _kind(column), "scope": "col"}, column.header) for column in columns))
-    rows = [
-        tag("tr", {}, *(_cell(column, cell) for column, cell in zip(columns, row, strict=True)))
-        for row in zip(*(column.cells for column in columns), strict=True)
-    ]
-    shown = tag(
-        "table",
-        {"class": "sortable"},
-        tag("caption", {}, caption) if caption else "",
-        tag("thead", {}, head),
-        tag("tbody", {}, *rows),
-    )
-    return tag("div", {"class": "scroll"}, shown)
+    rows = [[_cell(column, cell) for column, cell in pairs] for pairs in _rows(columns)]
+    return tag("div", {"class": "scroll"}, _table("sortable", columns, rows, caption))
+
+
+def cards(columns: Sequence[Column], *, caption: str = "") -> Html:
+    """Returns a table whose rows stand beside and below each other, as pictures with their captions do.
+
+    It is sorted and filtered as any other. The cells of a row stand below each other, with the names of their columns;
+    what is empty takes no room.
+
+    Args:
+        columns: All with as many cells. One without a header holds pictures: its cells are shown alone.
+        caption: Above it; ``""`` is none.
+    """
+    rows = [[_cell(column, cell, head=column.header or None) for column, cell in pairs] for pairs in _rows(columns)]
+    return tag("div", {}, _table("sortable cards", columns, rows, caption))
 
 
 def shown_number(value: float | None) -> str:
@@ -65,12 +68,29 @@ def shown_number(value: float | None) -> str:
     return number(value, _PRECISION)
 
 
-def _cell(column: Column, cell: Cell) -> Html:
+def _rows(columns: Sequence[Column]) -> Iterator[list[tuple[Column, Cell]]]:
+    for row in zip(*(column.cells for column in columns), strict=True):
+        yield list(zip(columns, row, strict=True))
+
+
+def _table(kind: str, columns: Sequence[Column], rows: Sequence[Sequence[Html]], caption: str) -> Html:
+    head = tag("tr", {}, *(tag("th", {"class": _kind(column), "scope": "col"}, column.header) for column in columns))
+    return tag(
+        "table",
+        {"class": kind},
+        tag("caption", {}, caption) if caption else "",
+        tag("thead", {}, head),
+        tag("tbody", {}, *(tag("tr", {}, *row) for row in rows)),
+    )
+
+
+def _cell(column: Column, cell: Cell, *, head: str | None = None) -> Html:
     if not column.is_number or isinstance(cell, str):
         text = "" if cell is None else escaped(cell)
-        return tag("td", {"class": _kind_of_text(str(cell), is_marked=column.mark)}, text)
+        shown = "" if isinstance(cell, Html) else text  # of a picture no word is long
+        return tag("td", {"class": _kind_of_text(shown, is_marked=column.mark), "data-head": head}, text)
     value = None if cell is None or math.isnan(cell) else _javascript(cell)
-    return tag("td", {"class": "number", "data-value": value}, shown_number(cell))
+    return tag("td", {"class": "number", "data-value": value, "data-head": head}, shown_number(cell))
 
 
 def _kind_of_text(text: str, *, is_marked: bool) -> str | None:

@@ -14,7 +14,7 @@ from ml.report.charts import Bar, BarChart, Curve, LineChart
 from ml.report.html import Html, data_block, escaped, tag, thumbnail
 from ml.report.page import Page, Section, figures
 from ml.report.svg import svg
-from ml.report.table import Column, table
+from ml.report.table import Column, cards, table
 
 HOSTILE = [
     "</script><script>document.title = 'owned'</script>",
@@ -190,6 +190,67 @@ def test_a_wide_table_scrolls_by_itself_and_never_the_page(browse):
     found = browse(Page("page", [Section("wide", [table(columns)])]).encoded(), WIDTHS)
 
     assert found["scroll"] <= found["width"]
+
+
+def picture(colour):
+    file = io.BytesIO()
+    Image.new("RGB", (64, 32), colour).save(file, "PNG")
+    return thumbnail(file.getvalue(), colour)
+
+
+CARDS = """(page, window) => {
+    const rows = () => Array.from(page.querySelectorAll("tbody tr")).filter((row) => row.offsetHeight > 0);
+    const names = () => rows().map((row) => row.cells[1].textContent);
+    const box = (element) => element.getBoundingClientRect();
+    const [first, second] = rows();
+    const found = {
+        buttons: page.querySelectorAll("th button").length,
+        beside: box(second).left > box(first).right && box(second).top === box(first).top,
+        inside: box(first.cells[0].firstChild).right <= box(first).right,
+        label: window.getComputedStyle(first.cells[1], "::before").content,
+        empty: first.cells[2].offsetHeight,
+        wide: page.documentElement.scrollWidth > window.innerWidth};
+    page.querySelectorAll("th button")[0].click();
+    found.sorted = names();
+    const filter = page.querySelector("input[type=search]");
+    filter.value = "name c";
+    filter.dispatchEvent(new Event("input"));
+    found.byLabel = names();
+    filter.value = "c";
+    filter.dispatchEvent(new Event("input"));
+    found.filtered = names();
+    return found; }"""
+
+
+def test_cards_lie_beside_each_other_and_are_sorted_and_filtered_as_rows_are(browse):
+    names = ["e", "a", "c", "b", "d", "x" * 500]
+    columns = [
+        Column("", [picture("red")] * 6),
+        Column("name", names),
+        Column("loss", [None, 1, 2, 3, 4, 5], is_number=True),
+    ]
+
+    found = browse(Page("page", [Section("s", [cards(columns)])]).encoded(), CARDS)
+
+    assert found["buttons"] == 2  # nobody sorts by pictures
+    assert found["beside"]
+    assert found["inside"]
+    assert not found["wide"]
+    assert found["label"].startswith('"name')
+    assert found["empty"] == 0
+    assert found["sorted"] == sorted(names)
+    assert (found["byLabel"], found["filtered"]) == ([], ["c"])
+
+
+def test_a_picture_makes_no_cell_wider_and_hostile_cards_are_texts():
+    page = Page("page", [Section("s", [cards([Column("", [picture("red")]), Column(HOSTILE[1], HOSTILE[:1])])])])
+
+    reader = Reader(page.encoded())
+
+    assert (reader.tags.count("img"), reader.tags.count("script")) == (1, 1)
+    assert ("data-head", HOSTILE[1]) in reader.attributes
+    plain = Page("page", [Section("s", [table([Column("", [picture("red")])])])])
+    assert "long wide" not in dict(Reader(plain.encoded()).attributes).values()
 
 
 def test_a_table_needs_as_many_cells_in_each_column():
