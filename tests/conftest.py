@@ -1,10 +1,13 @@
 """What every test stands on: an environment that says nothing about ranks, runs and colours."""
 
 import os
+import secrets
 from collections.abc import Generator, Iterator
 
 import hypothesis
 import pytest
+
+from tests.s3_server import S3Bucket, S3Server, s3_server
 
 # No deadline: a busy machine is no failure.
 hypothesis.settings.register_profile("ml", deadline=None, print_blob=True)
@@ -31,3 +34,19 @@ def _neutral_environment() -> Iterator[None]:
             if name.startswith(_PREFIXES) or name in (*_NAMES, *_TERMINAL):
                 patch.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session")
+def _s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3(_s3_server: S3Server) -> S3Bucket:
+    """An empty bucket of a real S3 server, which one test at a time has for itself, and may kill and start again."""
+    if not _s3_server.is_running:
+        _s3_server.start()
+    name = f"test-{secrets.token_hex(8)}"
+    _s3_server.make_bucket(name)
+    return S3Bucket(_s3_server, name)

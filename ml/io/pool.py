@@ -72,7 +72,8 @@ class OrderedPool(Generic[ItemT, ResultT]):
         self._line: deque[_Place[ItemT, ResultT]] = deque()  # in the order of submission
         self._waiting: deque[_Place[ItemT, ResultT]] = deque()  # those that nobody works on yet
         self._held_bytes = 0
-        self._is_delivering = self._is_ending = self._is_stopped = False
+        self._delivered: _Place[ItemT, ResultT] | None = None  # the one that is being delivered
+        self._is_ending = self._is_stopped = False
 
     @property
     def is_alive(self) -> bool:
@@ -121,13 +122,13 @@ class OrderedPool(Generic[ItemT, ResultT]):
 
     def drain(self, timeout_s: float | None = None) -> bool:
         """Waits until everything submitted was delivered. False: not in time, or this is one of its own threads."""
-        return not self.is_here and self._wait_until(lambda: not self._line and not self._is_delivering, timeout_s)
+        return not self.is_here and self._wait_until(lambda: not self._line, timeout_s)
 
     def stop(self, timeout_s: float | None = None) -> list[ItemT]:
         """Takes nothing more, works on what is there as long as there is time, and has the threads end.
 
         Returns:
-            What was not delivered in time, oldest first; it never will be.
+            What was not delivered in time, oldest first; it never will be. What is being delivered is not among it.
         """
         if self._is_inert:
             return []
@@ -137,7 +138,7 @@ class OrderedPool(Generic[ItemT, ResultT]):
         self.drain(timeout_s)
         with self._lock:
             self._is_stopped = True
-            left = [place.item for place in self._line if not place.is_gone]
+            left = [place.item for place in self._line if not place.is_gone and place is not self._delivered]
             self._line.clear()
             self._waiting.clear()
             self._held_bytes = 0
@@ -198,11 +199,10 @@ class OrderedPool(Generic[ItemT, ResultT]):
         while True:
             with self._lock:
                 self._forget_gone()
-                if self._is_delivering or not self._line or (result := self._line[0].result) is None:
+                if self._delivered is not None or not self._line or (result := self._line[0].result) is None:
                     self._changed.notify_all()
                     return
-                place = self._line[0]
-                self._is_delivering = True
+                place = self._delivered = self._line[0]
             try:
                 self._deliver(place.item, result)
             except BaseException:
@@ -210,7 +210,7 @@ class OrderedPool(Generic[ItemT, ResultT]):
                     _log.exception("%s: what it delivers to raised, which it must not.", self.name)
             finally:
                 with self._lock:
-                    self._is_delivering = False
-                    if self._line and self._line[0] is place:  # unless ``stop`` gave it up meanwhile
+                    self._delivered = None
+                    if self._line and self._line[0] is place:  # unless ``stop`` came meanwhile
                         self._line.popleft()
                         self._held_bytes -= place.size_bytes
