@@ -1,6 +1,7 @@
 """Brings records to one sink: on a thread of its own, in order, again while it fails; counts what became of them."""
 
 import time
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from ml.core.errors import ClosedError, WriteError
@@ -137,11 +138,12 @@ class Delivery:
             return _LAST_RETRY_S
 
     def _finish(self) -> None:
-        for step in (self.sink.flush, self.sink.close):
-            try:
-                step()
-            except Exception as error:
-                self._tell(f"failed to {step.__name__}: {text_of(error)}", error)
+        with suppress(OSError, WriteError):  # ``close`` tells what is left
+            self.sink.flush()
+        try:
+            self.sink.close()
+        except Exception as error:
+            self._tell(f"failed to close: {text_of(error)}", error)
 
     def _drop(self, items: list[Parcel | Task], reason: Dropped) -> None:
         for item in items:
