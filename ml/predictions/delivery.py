@@ -67,8 +67,9 @@ class Delivery:
     def put(self, parcel: Parcel) -> None:
         """Queues a record, whose value was accepted by ``tally``. What is dropped for it is counted and told."""
         size_bytes = len(parcel.record.data)
-        if self._is_patient:
-            self._worker.wait_for_room(self._max_bytes - size_bytes)
+        room_bytes = max(0, self._max_bytes - size_bytes)
+        if self._is_patient and self._worker.queued_bytes > room_bytes:  # asking alone would wake the sink's thread
+            self._worker.wait_for_room(room_bytes)
         reason: Dropped = "queue_full" if self._worker.is_alive else "closed"
         self._drop(self._worker.submit(parcel, size_bytes=size_bytes), reason)
 

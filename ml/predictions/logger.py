@@ -296,13 +296,14 @@ class PredictionLogger:
         for delivery in self._deliveries:
             delivery.tally.accept(1)
         size_bytes = _DRAFT_BYTES + sum(each.nbytes for each in (draft.image, draft.prediction) if each is not None)
-        if self.config.on_full == "wait":
-            self._pool.wait_for_room(size_bytes)
-        elif self.config.on_full == "drop_newest" and not self._pool.wait_for_room(size_bytes, timeout_s=0.0):
-            self._drop(order, "queue_full" if self._pool.is_alive else "closed")
-            return receipt.future
-        for dropped in self._pool.submit(order, size_bytes=size_bytes):
-            self._drop(dropped, "queue_full" if self._pool.is_alive else "closed")
+        if self.config.on_full == "drop_oldest":
+            dropped = self._pool.submit(order, size_bytes=size_bytes)
+        else:
+            timeout_s = None if self.config.on_full == "wait" else 0.0
+            is_taken = self._pool.submit_in_room(order, size_bytes=size_bytes, timeout_s=timeout_s)
+            dropped = [] if is_taken else [order]
+        for one in dropped:
+            self._drop(one, "queue_full" if self._pool.is_alive else "closed")
         return receipt.future
 
     def _drop(self, order: _Order, reason: Dropped) -> None:

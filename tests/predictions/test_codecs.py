@@ -63,6 +63,13 @@ def test_a_lossless_file_gives_every_pixel_of_a_photograph_back(codec, name):
     assert decoded.flags.writeable
 
 
+@pytest.mark.parametrize("codec", ["png", "webp"])
+def test_transparent_pixels_keep_their_colors(codec):
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 4), np.uint8)
+    picture[..., 3] = 0
+    np.testing.assert_array_equal(decode_image(*encode_image(picture, codec)), picture)
+
+
 @pytest.mark.parametrize("shape", [(40, 30), (40, 30, 1), (40, 30, 3), (40, 30, 4), (1, 1, 3), (1, 1)])
 def test_png_gives_sixteen_bits_back(shape):
     picture = np.random.default_rng(0).integers(0, 65536, shape, np.uint16)

@@ -100,6 +100,14 @@ def test_what_is_logged_is_what_is_read(one):
     assert len(record.labels) == len(record.scores) == len(one.detection)
 
 
+def test_text_that_utf_8_cannot_hold_is_replaced_and_nul_is_kept():
+    text, held = "half \ud800 a pair\0", "half \ufffd a pair\0"
+    one = draft(model_name=text, error_message=text, classification=(Class(text, 0.5),), run_id=text)
+    record = read(one)
+    assert (record.model["name"], record.error_message, record.run_id) == (held,) * 3
+    assert record.classification == [{"class_name": held, "probability": 0.5}]
+
+
 @given(st.lists(st.tuples(*[st.integers(-(2**20), 2**20).map(lambda number: number / 8)] * 4), max_size=5))
 def test_boxes_within_any_picture_are_exact(sides):
     boxes = tuple(Box(x, y, abs(width), abs(height), 0.5, ()) for x, y, width, height in sides)
