@@ -18,8 +18,8 @@ def open_regular(path: Path) -> BinaryIO:
         FormatError: It is a directory, a pipe or a device.
     """
     # A pipe without a writer would have it wait, were it not for this flag.
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb", _BUFFER_BYTES)
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         raise FormatError("no regular file", path=path)
-    return file
+    return os.fdopen(descriptor, "rb", _BUFFER_BYTES)

@@ -64,7 +64,7 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None:
-        """Lets go of files and connections; nothing is written any more. What waits on the disk stays there, and is told.
+        """Lets go of files and connections; nothing is written any more. What waits on the disk stays, and is told.
 
         Raises:
             OSError, WriteError: Something that was written may not be safe.
