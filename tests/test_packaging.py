@@ -34,9 +34,11 @@ def test_every_configuration_file_is_installed():
 
 def test_every_requirement_has_an_exact_version():
     parser = _setup_cfg()
-    required = {"constraints.txt": parser["options"]["install_requires"].split("\n"), "constraints-peers.txt": []}
+    apart = {"dev-peers": "constraints-peers.txt", "dev-babylog": "constraints-babylog.txt"}
+    required = {file: [] for file in apart.values()}
+    required["constraints.txt"] = parser["options"]["install_requires"].split("\n")
     for name, extra in parser["options.extras_require"].items():
-        required["constraints-peers.txt" if name == "dev-peers" else "constraints.txt"] += extra.split("\n")
+        required[apart.get(name, "constraints.txt")] += extra.split("\n")
 
     for file, requirements in required.items():
         lines = (ROOT / "scripts" / file).read_text().splitlines()

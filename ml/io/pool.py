@@ -35,8 +35,8 @@ class OrderedPool(Generic[ItemT, ResultT]):
     """Works on items on several threads, and delivers the results in the order in which the items were submitted.
 
     What waits, is worked on, or waits for an earlier result is bounded in bytes. When there is no room, the oldest
-    items that nobody works on yet are dropped and returned to the caller, which counts them. ``submit`` never waits.
-    The threads are daemons. After a fork the child's copy is inert.
+    items that nobody works on yet are dropped and returned to the caller, which counts them; or the caller waits for
+    room. The threads are daemons. After a fork the child's copy is inert.
 
     Args:
         name: Of the threads, with a number each: ``"ml-encode"``.
@@ -68,7 +68,9 @@ class OrderedPool(Generic[ItemT, ResultT]):
 
     def _reset(self) -> None:
         self._lock = RLock()  # entered itself, as in ``Worker``, for the sake of a Ctrl-C
-        self._changed = threading.Condition(self._lock)
+        self._has_work = threading.Condition(self._lock)
+        self._has_room = threading.Condition(self._lock)
+        self._is_empty = threading.Condition(self._lock)
         self._line: deque[_Place[ItemT, ResultT]] = deque()  # in the order of submission
         self._waiting: deque[_Place[ItemT, ResultT]] = deque()  # those that nobody works on yet
         self._held_bytes = 0
@@ -108,21 +110,46 @@ class OrderedPool(Generic[ItemT, ResultT]):
             if self._held_bytes + size_bytes > self.max_bytes:
                 dropped.append(item)
             else:
-                place = _Place[ItemT, ResultT](item, size_bytes)
-                self._line.append(place)
-                self._waiting.append(place)
-                self._held_bytes += size_bytes
-                self._changed.notify()
+                self._put(item, size_bytes)
             self._forget_gone()
         return dropped
 
-    def wait_for_room(self, size_bytes: int, timeout_s: float | None = None) -> bool:
-        """Waits until an item of this size would drop none. False: not in time, or ever."""
-        return self._wait_until(lambda: self._held_bytes + size_bytes <= self.max_bytes, timeout_s)
+    def submit_in_room(self, item: ItemT, *, size_bytes: int, timeout_s: float | None = None) -> bool:
+        """Puts an item in line as soon as it would drop none.
+
+        Args:
+            item: What ``work`` is given.
+            size_bytes: What it counts for, at least 1.
+            timeout_s: How long it waits for room; ``None``: until there is some.
+
+        Returns:
+            Whether it is in line: ``False`` if there was no room in time, if it is larger than all there is, after
+            ``stop``, and in a forked child.
+        """
+
+        def has_room() -> bool:
+            return self._held_bytes + size_bytes <= self.max_bytes
+
+        if size_bytes > self.max_bytes:
+            return False
+        with self._lock:
+            # Nobody comes between the room and the item: several threads may wait for the same room.
+            is_taken = self._wait_until(self._has_room, has_room, timeout_s) and self.is_alive
+            if is_taken:
+                self._put(item, size_bytes)
+            self._has_room.notify()  # one is woken at a time, and what it leaves may be enough for the next one
+        return is_taken
 
     def drain(self, timeout_s: float | None = None) -> bool:
         """Waits until everything submitted was delivered. False: not in time, or this is one of its own threads."""
-        return not self.is_here and self._wait_until(lambda: not self._line, timeout_s)
+        return not self.is_here and self._wait_until(self._is_empty, lambda: not self._line, timeout_s)
+
+    def wind_down(self) -> None:
+        """Takes nothing more: once everything is delivered the threads end. Does not wait for that."""
+        with self._lock:
+            self._is_ending = True
+            self._has_work.notify_all()
+            self._has_room.notify_all()
 
     def stop(self, timeout_s: float | None = None) -> list[ItemT]:
         """Takes nothing more, works on what is there as long as there is time, and has the threads end.
@@ -132,9 +159,7 @@ class OrderedPool(Generic[ItemT, ResultT]):
         """
         if self._is_inert:
             return []
-        with self._lock:
-            self._is_ending = True
-            self._changed.notify_all()
+        self.wind_down()
         self.drain(timeout_s)
         with self._lock:
             self._is_stopped = True
@@ -142,7 +167,8 @@ class OrderedPool(Generic[ItemT, ResultT]):
             self._line.clear()
             self._waiting.clear()
             self._held_bytes = 0
-            self._changed.notify_all()
+            for changed in (self._has_work, self._has_room, self._is_empty):
+                changed.notify_all()
         if not self.is_here:
             end_s = time.monotonic() + LAST_JOIN_S
             for thread in self._threads:
@@ -157,20 +183,29 @@ class OrderedPool(Generic[ItemT, ResultT]):
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError(f"{self.name} has threads of this process and cannot be pickled.")
 
-    def _wait_until(self, condition: Callable[[], bool], timeout_s: float | None) -> bool:
+    def _put(self, item: ItemT, size_bytes: int) -> None:
+        place = _Place[ItemT, ResultT](item, size_bytes)
+        self._line.append(place)
+        self._waiting.append(place)
+        self._held_bytes += size_bytes
+        self._has_work.notify()
+
+    def _wait_until(self, changed: threading.Condition, condition: Callable[[], bool], timeout_s: float | None) -> bool:
         end_s = None if timeout_s is None else time.monotonic() + timeout_s
         with self._lock:
             while not condition() and not self._is_stopped and not self._is_inert:
                 left_s = _LISTEN_S if end_s is None else end_s - time.monotonic()
                 if left_s <= 0:
                     break
-                self._changed.wait(min(left_s, _LISTEN_S))
+                changed.wait(min(left_s, _LISTEN_S))
             return condition() and not self._is_inert
 
     def _forget_gone(self) -> None:
         # Those in front were taken before any that could be dropped, so no result waits behind what goes here.
         while self._line and self._line[0].is_gone:
             self._line.popleft()
+        if not self._line:
+            self._is_empty.notify_all()
 
     # the threads
 
@@ -191,7 +226,7 @@ class OrderedPool(Generic[ItemT, ResultT]):
             while not self._waiting:
                 if self._is_ending:
                     return None
-                self._changed.wait()
+                self._has_work.wait()
             return self._waiting.popleft()
 
     def _deliver_ready(self) -> None:
@@ -200,7 +235,6 @@ class OrderedPool(Generic[ItemT, ResultT]):
             with self._lock:
                 self._forget_gone()
                 if self._delivered is not None or not self._line or (result := self._line[0].result) is None:
-                    self._changed.notify_all()
                     return
                 place = self._delivered = self._line[0]
             try:
@@ -214,3 +248,4 @@ class OrderedPool(Generic[ItemT, ResultT]):
                     if self._line and self._line[0] is place:  # unless ``stop`` came meanwhile
                         self._line.popleft()
                         self._held_bytes -= place.size_bytes
+                        self._has_room.notify()

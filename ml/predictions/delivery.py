@@ -1,6 +1,7 @@
 """Brings records to one sink: on a thread of its own, in order, again while it fails; counts what became of them."""
 
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
@@ -10,9 +11,10 @@ from ml.loggers.report import Reporter, text_of
 from ml.loggers.runner import Task
 from ml.loggers.stats import Dropped, Tally
 from ml.predictions.record import Record
-from ml.predictions.sink import Outcome, Sink
+from ml.predictions.sink import MAX_FLUSH_S, Outcome, Sink
 
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0
+_CLOSE_S = 1.5  # is left to ``Sink.close``, so that it says what waits while somebody listens
 _GATHER_BYTES = 4 * 2**20  # of records that wait are written together
 
 
@@ -48,6 +50,7 @@ class Delivery:
         self.sink, self.tally = sink, Tally()
         self._max_bytes, self._is_patient, self._reporter = max_bytes, is_patient, reporter
         self._retry_s = _FIRST_RETRY_S
+        self._end_s: float | None = None  # when whoever closes it waits no longer
         self._worker: Worker[Parcel | Task] = Worker(
             f"ml-predictions-{sink.name}",
             self._handle,
@@ -71,12 +74,20 @@ class Delivery:
         if self._is_patient and self._worker.queued_bytes > room_bytes:  # asking alone would wake the sink's thread
             self._worker.wait_for_room(room_bytes)
         reason: Dropped = "queue_full" if self._worker.is_alive else "closed"
-        self._drop(self._worker.submit(parcel, size_bytes=size_bytes), reason)
+        try:
+            self._drop(self._worker.submit(parcel, size_bytes=size_bytes), reason)
+        except BaseException as error:  # of a callback; the record's other sinks are still to get it
+            self._tell_of_callback(error)
 
     def flush(self, timeout_s: float | None) -> bool:
-        """Has everything queued written, and made durable. False: not in time, or it failed, which is reported."""
+        """Has everything queued written, and made durable.
+
+        False: not in time, or it failed, which is reported, or the caller is the sink's own thread, in a callback.
+        """
+        if self.is_here:
+            return False
         end_s = None if timeout_s is None else time.monotonic() + timeout_s
-        task = Task(self.sink.flush)
+        task = Task(lambda: self.sink.flush(_left_s(end_s)))
         if self._worker.submit(task, size_bytes=0):
             return False
         drained = self._worker.drain(timeout_s)
@@ -87,10 +98,19 @@ class Delivery:
             self._tell(f"cannot flush: {text_of(task.error)}", task.error)
         return task.error is None
 
+    def wind_down(self, timeout_s: float) -> None:
+        """Takes nothing more; does not wait. ``close`` has to follow, after that time at most."""
+        if self._end_s is None:
+            self._end_s = time.monotonic() + timeout_s
+        self._worker.wind_down()
+
     def close(self, timeout_s: float) -> None:
         """Has everything queued written, as far as there is time, and closes the sink; what is left is counted."""
-        self._drop(self._worker.stop(timeout_s), "deadline")
-        self.tally.finish()
+        self.wind_down(timeout_s)
+        try:
+            self._drop(self._worker.stop(timeout_s), "deadline")
+        finally:
+            self.tally.finish()
 
     # the sink's thread
 
@@ -119,12 +139,15 @@ class Delivery:
             outcomes = self._failed(parcels, error)
         else:
             self._retry_s = _FIRST_RETRY_S
-        for parcel, outcome in zip(parcels, outcomes, strict=True):
+        for outcome in outcomes:
             if outcome.is_written:
                 self.tally.write(1)
             else:
                 self.tally.fail("write")
-            parcel.ticket.settle(self.sink.name, outcome)
+        try:
+            self._settle(zip(parcels, outcomes, strict=True))
+        except BaseException as error:  # of a callback: ``SystemExit``, perhaps; this thread goes on
+            self._tell_of_callback(error)
         return None
 
     def _failed(self, parcels: list[Parcel], error: Exception) -> list[Outcome]:
@@ -139,21 +162,41 @@ class Delivery:
             return _LAST_RETRY_S
 
     def _finish(self) -> None:
+        end_s = None if self._end_s is None else self._end_s - _CLOSE_S
         with suppress(OSError, WriteError):  # ``close`` tells what is left
-            self.sink.flush()
+            self.sink.flush(_left_s(end_s))
         try:
             self.sink.close()
         except Exception as error:
             self._tell(f"failed to close: {text_of(error)}", error)
 
     def _drop(self, items: list[Parcel | Task], reason: Dropped) -> None:
+        parcels = [item for item in items if isinstance(item, Parcel)]
+        self.tally.drop(reason, len(parcels))
         for item in items:
-            if isinstance(item, Parcel):
-                self.tally.drop(reason)
-                item.ticket.settle(self.sink.name, Outcome(False, reason))
-            else:
+            if isinstance(item, Task):
                 item.error = ClosedError(f"The predictions' sink '{self.sink.name}' is closed.")
                 item.done.set()
+        self._settle((parcel, Outcome(False, reason)) for parcel in parcels)
+
+    def _settle(self, settled: Iterable[tuple[Parcel, Outcome]]) -> None:
+        """Tells what became of records; what a callback of one raises is raised when all have been told."""
+        interruption: BaseException | None = None
+        for parcel, outcome in settled:
+            try:
+                parcel.ticket.settle(self.sink.name, outcome)
+            except BaseException as error:
+                interruption = error
+        if interruption is not None:
+            raise interruption
+
+    def _tell_of_callback(self, error: BaseException) -> None:
+        self._tell(f"goes on, though a callback of a Future raised {type(error).__name__}.", error)
 
     def _tell(self, problem: str, error: BaseException) -> None:
         self._reporter.report(self.sink.name, f"The predictions' sink '{self.sink.name}' {problem}", error)
+
+
+def _left_s(end_s: float | None) -> float:
+    """Returns the seconds until a moment of the monotonic clock, as ``Sink.flush`` takes them."""
+    return MAX_FLUSH_S if end_s is None else min(MAX_FLUSH_S, max(0.0, end_s - time.monotonic()))

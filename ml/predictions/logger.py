@@ -29,13 +29,20 @@ from ml.loggers.multi import MultiLogger
 from ml.loggers.report import Reporter, text_of
 from ml.loggers.stats import Dropped, LoggerStats
 from ml.predictions import drafts
-from ml.predictions.config import DEFAULT_DIRECTORY, PredictionLoggerConfig, checked, device_name_of
+from ml.predictions.config import (
+    DEFAULT_DIRECTORY,
+    FOREVER_S,
+    PredictionLoggerConfig,
+    checked,
+    close_timeout_s_of,
+    device_name_of,
+)
 from ml.predictions.delivery import Delivery, Parcel
 from ml.predictions.ids import RecordIds
 from ml.predictions.images import Codec, Picture, check_encodable, snapshot
 from ml.predictions.kinds import InferenceDevice, VisionModelType
 from ml.predictions.layout import key_of
-from ml.predictions.receipt import Logged, Receipt, failed
+from ml.predictions.receipt import Logged, Receipt, failed, give_up_all
 from ml.predictions.record import Draft, Record, encode_record
 from ml.predictions.sampling import Model, Sampler
 from ml.predictions.showing import show
@@ -103,6 +110,7 @@ class PredictionLogger:
         )
         self._lock = Lock()
         self._is_closed = False
+        self._left: list[_Order] = []  # what ``close`` is giving up
         self.sinks = open_sinks(config, self._device, clock=clock)
         self._deliveries = [
             Delivery(
@@ -188,8 +196,8 @@ class PredictionLogger:
             draft = Draft(
                 record_id=self._ids.next(),
                 run_id=self._run_id,
-                timestamp_ms=round(now_s * 1000) if stamp_ms is None else stamp_ms,
-                logged_at_us=round(now_s * 1e6),
+                timestamp_ms=int(now_s * 1000) if stamp_ms is None else stamp_ms,  # as its id: never after logged_at_us
+                logged_at_us=int(now_s * 1e6),
                 model_type=model.type,
                 model_name=model.name,
                 model_version=model.version,
@@ -205,11 +213,14 @@ class PredictionLogger:
                 codec=self._codec,
                 quality=self.config.quality,
             )
+            place = None if directory is None else Path(os.path.abspath(directory))
         except LogValueError as error:
             return self._refuse(error)
+        except Exception as error:  # of the caller's own objects, or no memory for the copy
+            return self._refuse(_unreadable(error))
         if logger is not None:
             show(draft, logger)
-        return self._submit(draft, None if directory is None else Path(directory))
+        return self._submit(draft, place)
 
     def flush(self, timeout_s: float | None = None) -> bool:
         """Waits until everything logged so far is durable in every sink. True only if it is.
@@ -219,15 +230,19 @@ class PredictionLogger:
         Args:
             timeout_s: How long it waits; ``None``: as long as it takes.
         """
-        end_s = None if timeout_s is None else time.monotonic() + timeout_s
+        timeout_s = FOREVER_S if timeout_s is None else min(timeout_s, FOREVER_S)
+        end_s = time.monotonic() + timeout_s
         is_done = self._pool.drain(timeout_s)
         for delivery in self._deliveries:
-            is_done = delivery.flush(None if end_s is None else max(0.0, end_s - time.monotonic())) and is_done
+            is_done = delivery.flush(max(0.0, end_s - time.monotonic())) and is_done
         self._reporter.raise_first()
         return is_done
 
     def close(self, timeout_s: float | None = None) -> dict[str, LoggerStats]:
         """Writes what is left, as far as there is time, and ends every thread; again does nothing.
+
+        In a callback of a ``Future`` it takes nothing more from then on, and does not wait: the next call elsewhere,
+        or the end of the interpreter, does the rest.
 
         Args:
             timeout_s: Instead of ``close_timeout_s``.
@@ -235,17 +250,19 @@ class PredictionLogger:
         Returns:
             The counts of each sink.
         """
+        if self._is_here:
+            self._pool.wind_down()
+            return self.stats()
         with self._lock:
             is_first, self._is_closed = not self._is_closed, True
         if is_first:
             forget_at_exit(self)
             end_s = time.monotonic() + (self.config.close_timeout_s if timeout_s is None else timeout_s)
-            for order in self._pool.stop(max(0.0, end_s - time.monotonic())):
-                self._drop(order, "deadline")
-            for delivery in self._deliveries:
-                delivery.close(max(0.0, end_s - time.monotonic()))
-            self._tell_the_end()
-            self._reporter.close(max(0.0, end_s - time.monotonic()))
+            try:
+                self._end(end_s)
+            except BaseException:  # Ctrl-C, or what a callback raised: nothing is waited for any more
+                self._end(time.monotonic())
+                raise
             self._reporter.raise_first()
         return self.stats()
 
@@ -267,6 +284,11 @@ class PredictionLogger:
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("A PredictionLogger has threads and connections of this process; make one in the other.")
 
+    @property
+    def _is_here(self) -> bool:
+        """Whether the caller runs on a thread of its own, in a callback: what it waits for could never come."""
+        return self._pool.is_here or any(delivery.is_here for delivery in self._deliveries)
+
     def _copied(self, image: object, *, bgr: bool) -> Picture:
         copied = snapshot(image, bgr=bgr)
         check_encodable(copied, self._codec)
@@ -278,7 +300,7 @@ class PredictionLogger:
             delivery.tally.fail("value")
         if self.config.on_error == "raise":
             raise error
-        self._reporter.report("predictions", f"A prediction was not logged: {text_of(error)}", error)
+        self._tell_refused(error)
         return failed(error)
 
     def _submit(self, draft: Draft, directory: Path | None) -> "Future[Logged]":
@@ -299,22 +321,37 @@ class PredictionLogger:
         if self.config.on_full == "drop_oldest":
             dropped = self._pool.submit(order, size_bytes=size_bytes)
         else:
-            timeout_s = None if self.config.on_full == "wait" else 0.0
+            timeout_s = None if self.config.on_full == "wait" and not self._is_here else 0.0
             is_taken = self._pool.submit_in_room(order, size_bytes=size_bytes, timeout_s=timeout_s)
             dropped = [] if is_taken else [order]
-        for one in dropped:
-            self._drop(one, "queue_full" if self._pool.is_alive else "closed")
+        self._drop(dropped, "queue_full" if self._pool.is_alive else "closed")
         return receipt.future
 
-    def _drop(self, order: _Order, reason: Dropped) -> None:
+    def _end(self, end_s: float) -> None:
+        """Writes what is left until a moment of the monotonic clock; may be called again if it was interrupted."""
+        self._left += self._pool.stop(max(0.0, end_s - time.monotonic()))
+        self._drop(self._left, "deadline")
+        for delivery in self._deliveries:  # all at once: one that blocks takes no time from the others
+            delivery.wind_down(max(0.0, end_s - time.monotonic()))
         for delivery in self._deliveries:
-            delivery.tally.drop(reason)
-        order.receipt.give_up(reason)
+            delivery.close(max(0.0, end_s - time.monotonic()))
+        self._tell_the_end()
+        self._reporter.close(max(0.0, end_s - time.monotonic()))
+
+    def _drop(self, orders: list[_Order], reason: Dropped) -> None:
+        """Gives up predictions that are in no sink's queue, and empties the list."""
+        if not orders:
+            return
+        for delivery in self._deliveries:
+            delivery.tally.drop(reason, len(orders))
+        receipts = [order.receipt for order in orders]
+        orders.clear()
         if reason == "closed":
             problem = f"A prediction was not kept: {self!r} is closed, or belongs to the process {self._process}."
         else:
             problem = f"Predictions are dropped ({reason}): they come faster than they can be compressed and written."
         self._reporter.notice("predictions", problem)
+        give_up_all(receipts, reason)
 
     # the pool's threads
 
@@ -325,11 +362,16 @@ class PredictionLogger:
         if isinstance(result, Exception):
             for delivery in self._deliveries:
                 delivery.tally.fail("value" if isinstance(result, MLError) else "write")
-            self._reporter.report("predictions", f"A prediction was not logged: {text_of(result)}", result)
-            order.receipt.give_up(text_of(result))
+            self._tell_refused(result)
+            order.receipt.refuse(result)
             return
         for delivery in self._deliveries:
             delivery.put(Parcel(result, order.receipt))
+
+    def _tell_refused(self, error: Exception) -> None:
+        # Every kind of mistake has a remedy of its own, and is told once, whatever the values were.
+        about = error.fix if isinstance(error, LogValueError) else ""
+        self._reporter.report("predictions", f"A prediction was not logged: {text_of(error)}", error, about=about)
 
     def _tell_the_end(self) -> None:
         lost = [
@@ -339,3 +381,9 @@ class PredictionLogger:
         ]
         if lost:
             self._reporter.notice("predictions", f"Not all predictions were kept. {'; '.join(lost)}.")
+
+
+def _unreadable(error: Exception) -> LogValueError:
+    problem = LogValueError(f"an argument cannot be read: {type(error).__name__}: {text_of(error)}", "Pass plain values.")
+    problem.__cause__ = error
+    return problem

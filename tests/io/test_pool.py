@@ -2,8 +2,10 @@
 
 import os
 import pickle
+import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -107,12 +109,44 @@ def test_what_is_worked_on_is_never_dropped():
 
 def test_room_is_waited_for_until_something_was_delivered():
     gates = Gates().hold(1)
-    with pool_of(1, gates, max_bytes=2) as (pool, _):
+    with pool_of(1, gates, max_bytes=2) as (pool, delivered):
         pool.submit(1, size_bytes=2)
 
-        assert not pool.wait_for_room(1, timeout_s=0.01)
+        assert not pool.submit_in_room(2, size_bytes=1, timeout_s=0.01)
         gates.let_go(1)
-        assert pool.wait_for_room(1, timeout_s=LIMIT_S)
+        assert pool.submit_in_room(3, size_bytes=1, timeout_s=LIMIT_S)
+
+        assert pool.drain(LIMIT_S)
+        assert [item for item, _ in delivered] == [1, 3]
+
+
+def test_many_who_wait_for_the_same_room_all_get_in_and_drop_nothing():
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # they come between each other wherever they can
+    try:
+        with pool_of(2, Gates(), max_bytes=2) as (pool, delivered), ThreadPoolExecutor(16) as callers:
+            items = range(1000)
+            taken = [callers.submit(pool.submit_in_room, item, size_bytes=1 + item % 2) for item in items]
+            assert all(future.result(LIMIT_S) for future in taken)
+            assert pool.drain(LIMIT_S)
+    finally:
+        sys.setswitchinterval(interval_s)
+
+    assert sorted(item for item, _ in delivered) == list(items)
+
+
+def test_who_waits_for_room_that_never_comes_is_sent_away():
+    gates = Gates().hold(1)
+    with pool_of(1, gates, max_bytes=2) as (pool, _), ThreadPoolExecutor(1) as caller:
+        assert not pool.submit_in_room(2, size_bytes=3)  # more than there is room at all
+
+        pool.submit(1, size_bytes=2)
+        assert gates.started[1].wait(LIMIT_S)
+        waiting = caller.submit(pool.submit_in_room, 3, size_bytes=1)
+        pool.stop(0.0)
+        assert not waiting.result(LIMIT_S)
+        assert not pool.submit_in_room(4, size_bytes=1)
+        gates.let_go(1)
 
 
 def test_what_work_raises_is_its_result_and_the_others_go_on():
@@ -217,3 +251,17 @@ def test_submissions_of_many_threads_are_all_delivered_once():
     for start in range(0, 4000, 500):  # each thread's own are in its order
         own = [item for item in items if start <= item < start + 500]
         assert own == sorted(own)
+
+
+def test_one_that_winds_down_takes_nothing_more_and_delivers_what_is_there():
+    gates = Gates().hold(1)
+    with pool_of(1, gates) as (pool, delivered):
+        pool.submit(1, size_bytes=1)
+        pool.submit(2, size_bytes=1)
+        pool.wind_down()
+
+        assert pool.submit(3, size_bytes=1) == [3]
+        assert not pool.submit_in_room(3, size_bytes=1)
+        gates.let_go(1)
+        assert pool.drain(LIMIT_S)
+        assert delivered == [(1, 10), (2, 20)]
