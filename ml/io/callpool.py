@@ -39,12 +39,22 @@ class CallPool(Generic[ItemT, ResultT]):
         self._ended: SimpleQueue[tuple[ItemT, ResultT | Exception]] = SimpleQueue()
 
     def start(self, item: ItemT) -> None:
-        """Starts a call, beside those that are under way."""
-        self.under_way += 1
-        if self.under_way > len(self._threads):
+        """Starts a call, beside those that are under way.
+
+        Where no more threads can be started it waits for one that there is; where there is none, it has failed.
+        """
+        if self.under_way >= len(self._threads):
             thread = threading.Thread(target=self._run, name=f"{self._name}-{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:  # too many, or the interpreter ends
+                if not self._threads:
+                    self._ended.put((item, error))
+                    self.under_way += 1
+                    return
+            else:
+                self._threads.append(thread)
+        self.under_way += 1
         self._started.put(item)
 
     def collect(self, timeout_s: float) -> tuple[ItemT, ResultT | Exception] | None:

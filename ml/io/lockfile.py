@@ -58,7 +58,7 @@ def try_lock(path: Path, *, ops: FileOps = OPS) -> LockFile | None:
 
     with explained("lock", path):
         try:
-            descriptor = ops.open(path, CREATE, 0o600)
+            descriptor = ops.open(path, CREATE | os.O_NONBLOCK, 0o600)  # a pipe that somebody put there would block
         except FileNotFoundError:
             return None
         lock = LockFile(path, descriptor, ops)

@@ -87,7 +87,7 @@ class Spool:
         wall_clock: Callable[[], float] = time.time,
         ops: FileOps = OPS,
     ) -> None:
-        self.directory = directory
+        self.directory = directory = Path(os.path.abspath(directory))  # also when the process moves on elsewhere
         self._segment_bytes, self._clock, self._wall_clock, self._ops = segment_bytes, clock, wall_clock, ops
         self._process = os.getpid()
         self._own: _Own | None = None

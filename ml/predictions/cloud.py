@@ -17,13 +17,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from ml.core.errors import ClosedError, ConfigError, LogValueError, WriteError
+from ml.core.errors import ClosedError, ConfigError, LogValueError, MLError, WriteError
 from ml.io.callpool import CallPool
+from ml.io.local_store import LocalStore
 from ml.io.spool import LOOK_EVERY_S, Spool, Spooled
 from ml.io.store import Refused, Store, check_key
 from ml.predictions.breaker import Breaker, BreakerState
 from ml.predictions.record import Record, without_images
-from ml.predictions.sink import WRITTEN, Outcome
+from ml.predictions.sink import MAX_FLUSH_S, WRITTEN, Outcome
 
 _log = logging.getLogger("ml")
 
@@ -33,12 +34,11 @@ MAX_UPLOADS = 8
 SYNC_EVERY_S = 30.0
 """What waits in the spool is on the disk after this time, and after ``flush``."""
 
-MAX_FLUSH_S = 30.0
-"""What ``flush`` takes at most: records that are logged meanwhile wait in memory."""
-
 _MAX_HELD_BYTES = 64 * 2**20  # of records that are being sent, beyond one
 _MAX_HANDED_OUT = 64  # records: none runs farther ahead of the oldest that has not arrived
 _LISTEN_S = 0.05
+_REFUSALS = 2  # of one record, while others are stored
+_ASIDE = "refused"
 _TURNS = 64  # results that ``idle`` waits for, before it lets records be written
 
 Reason = str
@@ -57,6 +57,7 @@ class CloudStats(NamedTuple):
         images_left_out: Records that were taken without their images, by reason.
         dropped: Records that were not kept, by reason.
         breaker: Whether requests are made.
+        set_aside: Records that the store does not take though it takes others: they lie in ``refused`` in the spool.
     """
 
     uploaded: int
@@ -68,15 +69,23 @@ class CloudStats(NamedTuple):
     images_left_out: Mapping[Reason, int]
     dropped: Mapping[Reason, int]
     breaker: BreakerState
+    set_aside: int = 0
 
 
 class _Upload(NamedTuple):
-    """A record on its way: which of those that were handed out, in which round, and to what."""
+    """A record on its way: which of those that were handed out, in which round, and to what.
+
+    Attributes:
+        refusals: How often the store has refused it.
+        uploaded_before: How many had been stored when it was refused first.
+    """
 
     number: int
     round: int
     store: Store
     spooled: Spooled
+    refusals: int = 0
+    uploaded_before: int = 0
 
 
 class CloudSink:
@@ -123,7 +132,7 @@ class CloudSink:
         self._held_bytes = 0
         self._synced_s = clock()
         self._is_closed = False
-        self._uploaded = self._already_there = self._failures = 0
+        self._uploaded = self._already_there = self._failures = self._set_aside = self._set_aside_bytes = 0
         self._images_left_out: Counter[Reason] = Counter()
         self._dropped: Counter[Reason] = Counter()
 
@@ -140,6 +149,7 @@ class CloudSink:
             dict(self._images_left_out),
             dict(self._dropped),
             self._breaker.state,
+            self._set_aside,
         )
 
     # the sink
@@ -181,20 +191,21 @@ class CloudSink:
             self._settle(*ended)
         return 0.0
 
-    def flush(self) -> None:
+    def flush(self, timeout_s: float = MAX_FLUSH_S) -> None:
         """Has what was written on the disk, and sends it now, whatever pause there is.
 
         Raises:
-            WriteError: Some of it still waits: the store failed, or it takes longer than ``MAX_FLUSH_S``.
+            WriteError: Some of it still waits: the store failed, or it takes longer than ``timeout_s``.
         """
         self._sync()
         self._breaker.hurry()
-        end_s = self._clock() + MAX_FLUSH_S
-        while self._clock() < end_s:
+        end_s = self._clock() + timeout_s
+        while True:
             self._send()
-            if not self._pool.under_way:
+            left_s = end_s - self._clock()
+            if not self._pool.under_way or left_s <= 0:
                 break
-            if (ended := self._pool.collect(_LISTEN_S)) is not None:
+            if (ended := self._pool.collect(min(left_s, _LISTEN_S))) is not None:
                 self._settle(*ended)
         if self._spool.pending:
             raise WriteError(self._what_waits())
@@ -270,34 +281,69 @@ class CloudSink:
 
     def _next(self, store: Store) -> _Upload | None:
         """Returns what is to be sent next: what failed before, else from the spool."""
-        if self._again:
-            return self._again.pop(0)._replace(round=self._breaker.round, store=store)
-        if self._held_bytes >= _MAX_HELD_BYTES or self._spool.handed_out >= _MAX_HANDED_OUT:
-            return None
-        if (spooled := self._spool.next()) is None:
-            return None
+        # One that was refused when it was sent alone may be refused for its own sake: then another one is the probe.
+        is_other_wanted = self._breaker.is_cautious and bool(self._again) and self._again[0].refusals > 1
+        if self._again and not is_other_wanted:
+            return self._take_again(0, store)
+        is_full = self._held_bytes >= _MAX_HELD_BYTES or self._spool.handed_out >= _MAX_HANDED_OUT
+        if is_full or (spooled := self._spool.next()) is None:
+            if not self._again:
+                return None
+            return self._take_again(min(range(len(self._again)), key=lambda at: self._again[at].refusals), store)
         self._held_bytes += len(spooled.data)
         self._next_number += 1
         return _Upload(self._next_number, self._breaker.round, store, spooled)
 
+    def _take_again(self, place: int, store: Store) -> _Upload:
+        return self._again.pop(place)._replace(round=self._breaker.round, store=store)
+
     def _settle(self, upload: _Upload, result: bool | Exception) -> None:
         """Notes what became of a request."""
-        if isinstance(result, LogValueError):
-            self._count(Counter(), [Outcome(False, "bad_key")])
-            _log.warning("A record cannot be sent to %s, and is dropped: %s", self._url, result)
-        elif isinstance(result, Exception):
+        if isinstance(result, Refused):
+            before = upload.uploaded_before if upload.refusals else self._uploaded
+            upload = upload._replace(refusals=upload.refusals + 1, uploaded_before=before)
+        is_its_own_fault = isinstance(result, LogValueError) or (
+            upload.refusals > _REFUSALS and self._uploaded > upload.uploaded_before
+        )
+        try:
+            if isinstance(result, Exception) and is_its_own_fault:
+                self._put_aside(upload.spooled, str(result))
+            elif not isinstance(result, Exception) and not result:
+                self._put_aside(upload.spooled, "something else is stored under its key")
+                self._already_there += 1
+        except MLError as error:
+            result, is_its_own_fault = WriteError(f"A record cannot be set aside: {error}"), False
+        if isinstance(result, Exception) and not is_its_own_fault:
             self._failures += 1
             insort(self._again, upload, key=lambda failed: failed.number)
             self._fail(result, upload.round)
             return
-        elif result:
-            self._uploaded += 1
-        else:
-            self._already_there += 1
+        self._uploaded += result is True
         if self._breaker.succeeded(upload.round):
             _log.warning("%s takes records again.", self._url)
         self._held_bytes -= len(upload.spooled.data)
         self._spool.done(upload.spooled)
+
+    def _put_aside(self, spooled: Spooled, why: str) -> None:
+        """Keeps a record that this store will never take: it was acknowledged.
+
+        Raises:
+            MLError: It cannot be kept now.
+        """
+        directory = self._spool.directory / _ASIDE
+        if self._set_aside_bytes + len(spooled.data) > self._max_spool_bytes or self._is_disk_low():
+            self._count(Counter(), [Outcome(False, "refused")])
+            return
+        LocalStore(directory).create(spooled.key, spooled.data)
+        if not self._set_aside:
+            _log.warning(
+                "%s does not take a record: %s. It is kept in %s, as others will be; this is said once.",
+                self._url,
+                why.rstrip("."),
+                directory,
+            )
+        self._set_aside += 1
+        self._set_aside_bytes += len(spooled.data)
 
     def _fail(self, error: Exception, in_round: int) -> None:
         was_well = not self._breaker.is_cautious

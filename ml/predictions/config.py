@@ -20,6 +20,10 @@ _CHOICES = {
     "retention": ("keep", "oldest_first"),
 }
 DEFAULT_DIRECTORY = "babylog"
+FOREVER_S = 1e9
+"""As long as it takes: locks and threads cannot be waited for infinitely long by a number."""
+
+_CLOSE_TIMEOUT_S = 10.0
 
 
 @dataclass
@@ -75,7 +79,8 @@ class PredictionLoggerConfig:
         on_error: What a call of ``log`` with wrong arguments does: ``"warn"``, once, and have its ``Future`` raise;
             or ``"raise"``.
         min_free_bytes: Below it on the disk new images are left out, results are kept.
-        close_timeout_s: How long ``close`` waits for what is not written yet.
+        close_timeout_s: How long ``close`` waits for what is not written yet; ``None``: 10 s, and as long as it takes
+            with ``on_full="wait"``.
         local: Records as files; ``None``: none.
         cloud: Records in an object store; ``None``: none.
         stream: Records to subscribers; ``None``: none.
@@ -94,7 +99,7 @@ class PredictionLoggerConfig:
     on_full: str = "drop_oldest"
     on_error: str = "warn"
     min_free_bytes: int = 2**30
-    close_timeout_s: float = 10.0
+    close_timeout_s: float | None = None
     local: LocalConfig | None = field(default_factory=LocalConfig)
     cloud: CloudConfig | None = None
     stream: StreamConfig | None = None
@@ -116,7 +121,8 @@ def checked(config: PredictionLoggerConfig) -> None:
     _check_range("max_workers", config.max_workers, 1, 256)
     _check_range("max_queue_bytes", config.max_queue_bytes, 2**20, math.inf)
     _check_range("min_free_bytes", config.min_free_bytes, 0, math.inf)
-    _check_range("close_timeout_s", config.close_timeout_s, 0, math.inf)
+    if config.close_timeout_s is not None:
+        _check_range("close_timeout_s", config.close_timeout_s, 0, math.inf)
     if config.local is not None:
         _check_choice("retention", config.local.retention)
         limit = config.local.max_local_bytes
@@ -131,6 +137,13 @@ def checked(config: PredictionLoggerConfig) -> None:
 def device_name_of(config: PredictionLoggerConfig) -> str:
     """Returns what the device is called."""
     return config.device_name or platform.node() or "device"
+
+
+def close_timeout_s_of(config: PredictionLoggerConfig) -> float:
+    """Returns how long ``close`` waits, in seconds: for ever where a program would rather wait than lose a record."""
+    if config.close_timeout_s is not None:
+        return config.close_timeout_s
+    return FOREVER_S if config.on_full == "wait" else _CLOSE_TIMEOUT_S
 
 
 def _check_choice(setting: str, value: str) -> None:

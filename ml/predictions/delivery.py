@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from ml.core.errors import ClosedError, WriteError
+from ml.io.lifetime import tell_after_fork
 from ml.io.worker import Worker
 from ml.loggers.report import Reporter, text_of
 from ml.loggers.runner import Task
@@ -60,6 +61,7 @@ class Delivery:
             linger_s=0.0,
             gather_bytes=_GATHER_BYTES,
         )
+        tell_after_fork(self)
         self._worker.submit(Task(lambda: None), size_bytes=0)  # whose end is the first time that nothing is to be done
 
     @property
@@ -111,6 +113,10 @@ class Delivery:
             self._drop(self._worker.stop(timeout_s), "deadline")
         finally:
             self.tally.finish()
+
+    def after_fork_in_child(self) -> None:
+        """Begins to count anew: another thread may have held the lock of the counts."""
+        self.tally = Tally()
 
     # the sink's thread
 

@@ -17,6 +17,7 @@ from ml.predictions.kinds import InferenceDevice, VisionModelType
 from ml.predictions.record import Box, Class
 
 _INT64 = 2**63
+_FIRST_SECOND, _LAST_SECOND = 10**9, 10**10  # 2001 to 2286; as milliseconds a few weeks of 1970, where nothing was seen
 _BOX_FIELDS = ("x", "y", "width", "height", "confidence")
 _CLASSES_FIX = "Pass {class name: probability}."
 _BOX_FIX = "Pass x, y, width, height in pixels, confidence, and classification={class name: probability}."
@@ -59,7 +60,7 @@ def checked_timestamp_ms(value: object) -> int | None:
     """Returns a time stamp in whole milliseconds since 1970; ``None`` if none was given.
 
     Raises:
-        LogValueError: It is no finite number, or beyond 64 bits.
+        LogValueError: It is no finite number, beyond 64 bits, or the seconds of a time of today.
     """
     if value is None:
         return None
@@ -70,6 +71,8 @@ def checked_timestamp_ms(value: object) -> int | None:
         number = _number("timestamp", value, fix)
     if not -_INT64 <= number < _INT64:  # false for NaN
         raise LogValueError(f"timestamp is in milliseconds since 1970, got {_short(value)}", fix)
+    if _FIRST_SECOND <= number < _LAST_SECOND:
+        raise LogValueError(f"timestamp is in milliseconds since 1970, got {_short(value)}, which are seconds", fix)
     return round(number)
 
 
@@ -161,7 +164,10 @@ def _kind(name: str, value: object, kind: type[KindT]) -> KindT:
             if member == int(value):
                 return member
     known = ", ".join(f"{kind.__name__}.{member.name}" for member in kind)
-    raise LogValueError(f"{name} is one of {known}, got {value!r}", f"Pass {kind.__name__}.{[*kind][1].name}.")
+    meant = str(value).upper() if isinstance(value, str) else ""
+    likely = next((member for member in kind if meant.startswith(member.name)), None)  # "cuda:0" is CUDA
+    fix = f"Pass one of them; see {kind.__module__}." if likely is None else f"Pass {kind.__name__}.{likely.name}."
+    raise LogValueError(f"{name} is one of {known}, got {_short(value)}", fix)
 
 
 def _number(name: str, value: object, fix: str) -> float:

@@ -1,5 +1,6 @@
 """Takes over the images that users log: checked, in RGB, and copied, so that the caller may go on changing theirs."""
 
+from collections.abc import Callable
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
@@ -16,7 +17,11 @@ MAX_SIDE_PX: Final[dict[Codec, int]] = {"jpeg": 65_500, "png": 2**24, "webp": 16
 """What the libraries that write these files can hold."""
 
 
-def snapshot(image: object, *, bgr: bool = False) -> Picture:
+Allocate: TypeAlias = Callable[[tuple[int, ...], npt.DTypeLike], np.ndarray]
+"""Returns an array of a shape and a dtype, with anything in it: ``numpy.empty``, for example."""
+
+
+def snapshot(image: object, *, bgr: bool = False, allocate: Allocate = np.empty) -> Picture:
     """Returns a private copy of an image.
 
     uint8 and uint16 stay as they are. Bools, floats and other integers become uint8
@@ -27,6 +32,7 @@ def snapshot(image: object, *, bgr: bool = False) -> Picture:
         image: Shape (H, W), (H, W, C) or (C, H, W), C being 1 (gray), 3 (RGB) or 4 (RGBA); (H, W, C) where both
             are possible. Also what ``ml.media.arrays.as_array`` takes: tensors on the CPU, PIL images.
         bgr: The colours are blue, green, red(, alpha), as OpenCV has them.
+        allocate: Gives the memory of the copy.
 
     Returns:
         Shape (H, W) or (H, W, C), in C order, RGB or RGBA.
@@ -34,16 +40,14 @@ def snapshot(image: object, *, bgr: bool = False) -> Picture:
     Raises:
         LogValueError: It has no such shape, a side is 0, or it holds no real numbers.
     """
-    source = _channels_last(as_array(image))
-    pixels = _as_pixels(source)
+    pixels = _as_pixels(_channels_last(as_array(image)))
+    copy = allocate(pixels.shape, pixels.dtype)
     if bgr and pixels.ndim == 3 and pixels.shape[2] >= 3:
-        copy = np.empty(pixels.shape, pixels.dtype)
         for target, channel in enumerate((2, 1, 0, 3)[: pixels.shape[2]]):
             copy[..., target] = pixels[..., channel]  # five times as fast as a reversed view
-        return copy
-    if pixels is source or not pixels.flags.c_contiguous:
-        return pixels.copy(order="C")
-    return pixels
+    else:
+        copy[...] = pixels
+    return copy
 
 
 def check_encodable(image: Picture, codec: Codec) -> None:

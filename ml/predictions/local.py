@@ -4,19 +4,22 @@ A file is written beside its place and renamed: whoever reads the directory, or 
 They are on the disk after ``flush``, and else within half a minute.
 """
 
+import errno
 import logging
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ml.core.errors import WriteError
 from ml.io.atomic import place_atomically, sync_files
 from ml.io.fileops import OPS, FileOps
 from ml.io.files import explained, make_directories
 from ml.predictions.config import LocalConfig
 from ml.predictions.record import Record, without_images
 from ml.predictions.retention import Budget
-from ml.predictions.sink import Outcome
+from ml.predictions.sink import MAX_FLUSH_S, Outcome
 
 _log = logging.getLogger("ml")
 
@@ -25,13 +28,26 @@ MAX_UNSYNCED = 4096
 """Files that may wait to be synced: a power cut costs no more."""
 
 _MAX_KNOWN_DIRECTORIES = 1024
+_NO_PLACE = (
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+)
 
 
 class LocalSink:
     """Writes each record to a file of its own.
 
+    While its directory cannot be written to, records wait. A directory that one record alone was logged with may be
+    none at all: then that record is given up, and the others are written.
+
     Args:
-        config: The directory, and what it may hold.
+        config: The directory, and what it may hold. A relative one is meant from where the process is now.
         min_free_bytes: Below it on the disk, images are left out of what is written.
         clock: Monotonic seconds.
         ops: The calls to the operating system.
@@ -52,7 +68,7 @@ class LocalSink:
     ) -> None:
         self.images_left_out: Counter[str] = Counter()
         self._config, self._min_free_bytes, self._clock, self._ops = config, min_free_bytes, clock, ops
-        self._default = Path(config.directory)
+        self._default = Path(os.path.abspath(config.directory))
         self._budgets: dict[Path, Budget] = {}
         self._made: dict[Path, None] = {}
         self._unsynced: dict[Path, None] = {}
@@ -72,7 +88,7 @@ class LocalSink:
         self.flush()
         return None
 
-    def flush(self) -> None:
+    def flush(self, timeout_s: float = MAX_FLUSH_S) -> None:
         """Returns when everything written is on the disk."""
         sync_files(self._unsynced, ops=self._ops)
         self._unsynced.clear()
@@ -84,8 +100,21 @@ class LocalSink:
 
     def _write(self, record: Record) -> Outcome:
         root = record.directory or self._default
+        try:
+            path = self._placed(record, root)
+        except (OSError, ValueError, WriteError) as error:
+            if root == self._default or not _is_no_place(error):
+                raise
+            _log.warning("A prediction is not kept, as it was logged with a directory that is none: %s", error)
+            return Outcome(False, f"no directory: {error}")
+        self._unsynced[path] = None
+        if len(self._unsynced) >= MAX_UNSYNCED:
+            self.flush()
+        return Outcome(True, path=str(path))
+
+    def _placed(self, record: Record, root: Path) -> Path:
+        """Returns where a record is, written whole."""
         path = root / record.key
-        self._make(path.parent)
         reason = self._why_without_images(root)
         data = without_images(record.data, reason) if reason else record.data
         budget = self._budget_of(root)
@@ -93,19 +122,23 @@ class LocalSink:
             budget.make_room(len(data))
         if not self._unsynced:
             self._synced_s = self._clock()
-        try:
-            place_atomically(path, data, ops=self._ops)
-        except BaseException:
-            self._made.pop(path.parent, None)  # perhaps somebody removed it
-            raise
+        self._place(path, data)
         if reason and len(data) < len(record.data):
             self._tell_left_out(reason, root)
         if budget is not None:
             budget.add(len(data))
-        self._unsynced[path] = None
-        if len(self._unsynced) >= MAX_UNSYNCED:
-            self.flush()
-        return Outcome(True, path=str(path))
+        return path
+
+    def _place(self, path: Path, data: bytes) -> None:
+        is_known = path.parent in self._made
+        self._make(path.parent)
+        try:
+            place_atomically(path, data, ops=self._ops)
+        except WriteError as error:
+            self._made.pop(path.parent, None)
+            if not (is_known and isinstance(error.__cause__, FileNotFoundError)):
+                raise
+            self._place(path, data)  # it was removed: by a user, or empty, by somebody who made room
 
     def _make(self, directory: Path) -> None:
         if directory not in self._made:
@@ -117,6 +150,8 @@ class LocalSink:
     def _why_without_images(self, root: Path) -> str:
         """Returns why an image has no place there; ``""`` if it has."""
         if self._min_free_bytes:
+            if not root.is_dir():
+                make_directories(root, ops=self._ops)
             with explained("look at", root):
                 if shutil.disk_usage(root).free < self._min_free_bytes:
                     return "disk_low"
@@ -138,3 +173,9 @@ class LocalSink:
             }
             _log.warning("Images are left out of new records, results are kept: %s.", limits[reason])
         self.images_left_out[reason] += 1
+
+
+def _is_no_place(error: Exception) -> bool:
+    """Whether a file cannot be written because of its path, so that trying again does not help."""
+    cause = error.__cause__ if isinstance(error, WriteError) else error
+    return isinstance(cause, ValueError) or (isinstance(cause, OSError) and cause.errno in _NO_PLACE)

@@ -19,7 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self, cast
 
-from ml.core.errors import LogValueError, MLError
+import numpy as np
+
+from ml.core.errors import ClosedError, LogValueError, MLError
 from ml.core.redact import Redactor
 from ml.core.run import RunContext
 from ml.io.lifetime import close_at_exit, forget_at_exit
@@ -29,6 +31,7 @@ from ml.loggers.multi import MultiLogger
 from ml.loggers.report import Reporter, text_of
 from ml.loggers.stats import Dropped, LoggerStats
 from ml.predictions import drafts
+from ml.predictions.buffers import Buffers
 from ml.predictions.config import (
     DEFAULT_DIRECTORY,
     FOREVER_S,
@@ -39,7 +42,7 @@ from ml.predictions.config import (
 )
 from ml.predictions.delivery import Delivery, Parcel
 from ml.predictions.ids import RecordIds
-from ml.predictions.images import Codec, Picture, check_encodable, snapshot
+from ml.predictions.images import Allocate, Codec, Picture, check_encodable, snapshot
 from ml.predictions.kinds import InferenceDevice, VisionModelType
 from ml.predictions.layout import key_of
 from ml.predictions.receipt import Logged, Receipt, failed, give_up_all
@@ -51,6 +54,7 @@ from ml.predictions.sinks import open_sinks
 Classes = Mapping[str, float] | Sequence[Mapping[str, object]]
 Boxes = Iterable[Mapping[str, object]]
 
+_UNUSED_BYTES = 32 * 2**20  # of memory for images between two calls
 _DRAFT_BYTES = 1024  # what a draft counts for beside its images
 
 
@@ -58,9 +62,9 @@ class _Order(NamedTuple):
     """A prediction that is to be encoded."""
 
     draft: Draft
-    key: str
     directory: Path | None
     receipt: Receipt
+    is_shown: bool  # by a component too, which keeps the picture
 
 
 class PredictionLogger:
@@ -97,6 +101,7 @@ class PredictionLogger:
         self._codec = cast(Codec, config.codec)
         self._run_id = config.run_id or secrets.token_hex(8)
         self._ids = RecordIds(wall_clock)
+        self._buffers = Buffers(_UNUSED_BYTES)
         self._redactor = Redactor(os.environ)
         self._redactor.learn_config(config)
         directory = Path(config.local.directory if config.local is not None else DEFAULT_DIRECTORY)
@@ -177,6 +182,8 @@ class PredictionLogger:
             LogValueError: With ``on_error="raise"``: an argument is wrong.
             MLError: With ``on_error="raise"``: the first failure of a sink since the last call.
         """
+        if os.getpid() != self._process:  # here no lock may be taken: a thread that is not here may hold it
+            return self._refuse_in_child()
         self._reporter.raise_first()
         try:
             model = Model(
@@ -191,6 +198,7 @@ class PredictionLogger:
                 for delivery in self._deliveries:
                     delivery.tally.skip("rate_limited")
                 return None
+            allocate = self._buffers.lend if logger is None else np.empty  # a component keeps what it is given
             now_s = self._wall_clock()
             stamp_ms = drafts.checked_timestamp_ms(timestamp)
             draft = Draft(
@@ -203,8 +211,8 @@ class PredictionLogger:
                 model_version=model.version,
                 device_name=self._device,
                 device_group=self.config.device_group,
-                image=None if image is None else self._copied(image, bgr=bgr),
-                prediction=None if prediction is None else self._copied(prediction, bgr=bgr),
+                image=self._copied(image, bgr, allocate),
+                prediction=self._copied(prediction, bgr, allocate),
                 latency_ms=drafts.checked_latency_ms(latency),
                 inference_device=drafts.checked_device(inference_device),
                 error_message=self._redactor.redact_text(message) if message else "",
@@ -220,7 +228,7 @@ class PredictionLogger:
             return self._refuse(_unreadable(error))
         if logger is not None:
             show(draft, logger)
-        return self._submit(draft, place)
+        return self._submit(draft, place, logger is not None)
 
     def flush(self, timeout_s: float | None = None) -> bool:
         """Waits until everything logged so far is durable in every sink. True only if it is.
@@ -250,6 +258,8 @@ class PredictionLogger:
         Returns:
             The counts of each sink.
         """
+        if os.getpid() != self._process:
+            return self.stats()
         if self._is_here:
             self._pool.wind_down()
             return self.stats()
@@ -257,7 +267,8 @@ class PredictionLogger:
             is_first, self._is_closed = not self._is_closed, True
         if is_first:
             forget_at_exit(self)
-            end_s = time.monotonic() + (self.config.close_timeout_s if timeout_s is None else timeout_s)
+            limit_s = close_timeout_s_of(self.config) if timeout_s is None else timeout_s
+            end_s = time.monotonic() + min(limit_s, FOREVER_S)
             try:
                 self._end(end_s)
             except BaseException:  # Ctrl-C, or what a callback raised: nothing is waited for any more
@@ -289,8 +300,10 @@ class PredictionLogger:
         """Whether the caller runs on a thread of its own, in a callback: what it waits for could never come."""
         return self._pool.is_here or any(delivery.is_here for delivery in self._deliveries)
 
-    def _copied(self, image: object, *, bgr: bool) -> Picture:
-        copied = snapshot(image, bgr=bgr)
+    def _copied(self, image: object, bgr: bool, allocate: Allocate) -> Picture | None:
+        if image is None:
+            return None
+        copied = snapshot(image, bgr=bgr, allocate=allocate)
         check_encodable(copied, self._codec)
         return copied
 
@@ -303,18 +316,16 @@ class PredictionLogger:
         self._tell_refused(error)
         return failed(error)
 
-    def _submit(self, draft: Draft, directory: Path | None) -> "Future[Logged]":
-        key = key_of(
-            draft.model_type.name,
-            draft.model_name,
-            draft.model_version,
-            draft.device_group,
-            draft.device_name,
-            draft.timestamp_ms,
-            draft.record_id,
-        )
-        receipt = Receipt(draft.record_id, key, (delivery.sink.name for delivery in self._deliveries))
-        order = _Order(draft, key, directory, receipt)
+    def _refuse_in_child(self) -> "Future[Logged]":
+        for delivery in self._deliveries:
+            delivery.tally.refuse("closed", 1)
+        problem = f"A prediction was not kept: {self!r} belongs to the process {self._process}. Make one in this one."
+        self._reporter.notice("predictions", problem)
+        return failed(ClosedError(problem))
+
+    def _submit(self, draft: Draft, directory: Path | None, is_shown: bool) -> "Future[Logged]":
+        receipt = Receipt(draft.record_id, "", (delivery.sink.name for delivery in self._deliveries))
+        order = _Order(draft, directory, receipt, is_shown)
         for delivery in self._deliveries:
             delivery.tally.accept(1)
         size_bytes = _DRAFT_BYTES + sum(each.nbytes for each in (draft.image, draft.prediction) if each is not None)
@@ -356,7 +367,22 @@ class PredictionLogger:
     # the pool's threads
 
     def _encode(self, order: _Order) -> Record:
-        return replace(encode_record(order.draft, order.key), directory=order.directory)
+        draft = order.draft
+        order.receipt.key = key_of(
+            draft.model_type.name,
+            draft.model_name,
+            draft.model_version,
+            draft.device_group,
+            draft.device_name,
+            draft.timestamp_ms,
+            draft.record_id,
+        )
+        record = replace(encode_record(draft, order.receipt.key), directory=order.directory)
+        if not order.is_shown:
+            for picture in (draft.image, draft.prediction):
+                if picture is not None:
+                    self._buffers.take_back(picture)
+        return record
 
     def _deliver(self, order: _Order, result: Record | Exception) -> None:
         if isinstance(result, Exception):
@@ -384,6 +410,8 @@ class PredictionLogger:
 
 
 def _unreadable(error: Exception) -> LogValueError:
-    problem = LogValueError(f"an argument cannot be read: {type(error).__name__}: {text_of(error)}", "Pass plain values.")
+    problem = LogValueError(
+        f"an argument cannot be read: {type(error).__name__}: {text_of(error)}", "Pass plain values."
+    )
     problem.__cause__ = error
     return problem

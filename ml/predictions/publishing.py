@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ml.core.config import conf_field
 from ml.io.stream import ATTEND_S, MAX_QUEUED, MAX_QUEUED_BYTES, MAX_SUBSCRIBERS, Publisher
 from ml.predictions.record import Record, numbered
-from ml.predictions.sink import WRITTEN, Outcome
+from ml.predictions.sink import MAX_FLUSH_S, WRITTEN, Outcome
 
 
 @dataclass
@@ -91,7 +91,7 @@ class StreamSink:
         self.publisher.attend()
         return ATTEND_S
 
-    def flush(self) -> None:
+    def flush(self, timeout_s: float = MAX_FLUSH_S) -> None:
         """Does nothing: what was written is on its way, and nobody says when it has arrived."""
 
     def close(self) -> None:

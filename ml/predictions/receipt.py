@@ -29,19 +29,20 @@ class Receipt:
 
     Args:
         record_id: Of the record.
-        key: Of the record.
+        key: Of the record; ``""`` where that is said later.
         sinks: Those that will settle it, by name; at least one.
 
     Attributes:
-        future: Gives a ``Logged`` when all sinks have the record safe. Else it raises a ``WriteError``, which says
-            where it is and where not.
+        key: Of the record.
+        future: Gives a ``Logged`` when all sinks have the record safe. Else it raises what the record was refused
+            for, or a ``WriteError``, which says where it is and where not.
     """
 
     def __init__(self, record_id: str, key: str, sinks: Iterable[str]) -> None:
         self.future: Future[Logged] = Future()
         self.future.set_running_or_notify_cancel()
-        self._record_id, self._key = record_id, key
-        self._waiting = set(sinks)
+        self._record_id, self.key = record_id, key
+        self._waiting = list(sinks)
         self._path = ""
         self._safe: list[str] = []
         self._lost: dict[str, str] = {}
@@ -61,7 +62,7 @@ class Receipt:
             if self._waiting:
                 return
         if not self._lost:
-            self.future.set_result(Logged(self._record_id, self._key, self._path))
+            self.future.set_result(Logged(self._record_id, self.key, self._path))
             return
         lost = ", ".join(f"{name} ({reason})" for name, reason in self._lost.items())
         safe = f"; it is in {', '.join(self._safe)}" if self._safe else ""
@@ -71,6 +72,25 @@ class Receipt:
         """The record gets to none of the sinks that are left."""
         for sink in list(self._waiting):
             self.settle(sink, Outcome(False, reason))
+
+    def refuse(self, error: Exception) -> None:
+        """There is no record, and no sink was offered one; after ``settle`` it does nothing."""
+        with self._lock:
+            is_first, self._waiting = not (self._safe or self._lost), []
+        if is_first:
+            self.future.set_exception(error)
+
+
+def give_up_all(receipts: Iterable[Receipt], reason: str) -> None:
+    """Gives up records; what a callback of one raises is raised when all have been told."""
+    interruption: BaseException | None = None
+    for receipt in receipts:
+        try:
+            receipt.give_up(reason)
+        except BaseException as error:
+            interruption = error
+    if interruption is not None:
+        raise interruption
 
 
 def failed(error: Exception) -> "Future[Logged]":

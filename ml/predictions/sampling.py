@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ml.io.worker import Lock
 from ml.predictions.kinds import VisionModelType
 
 
@@ -15,9 +16,10 @@ class Model(NamedTuple):
 
 
 class Sampler:
-    """Chooses at the time of the call, so nothing is copied of what is not kept.
+    """Chooses at the time of the call, so nothing is copied of what is not kept. Thread-safe.
 
-    An error, and a result of low confidence, may be kept beside the interval; they do not begin a new one.
+    An error, and a result of low confidence, may be kept beside the interval; they do not begin a new one. What is
+    remembered are the models of the current intervals.
 
     Args:
         interval_s: Between two predictions of a model that are kept; 0 keeps all.
@@ -36,7 +38,8 @@ class Sampler:
     ) -> None:
         self._interval_s, self._keep_errors, self._keep_below = interval_s, keep_errors, keep_below_confidence
         self._clock = clock
-        self._kept_s: dict[Model, float] = {}
+        self._kept_s: dict[Model, float] = {}  # by time: the oldest is first
+        self._lock = Lock()
 
     def takes(self, model: Model, *, is_error: bool, confidence: float | None) -> bool:
         """Whether a prediction is kept; if so as one of the interval, the next interval begins.
@@ -46,10 +49,18 @@ class Sampler:
             is_error: Whether it has an error message.
             confidence: Of its best result; ``None`` where it has none.
         """
-        now = self._clock()
-        last = self._kept_s.get(model)
-        if last is None or now - last >= self._interval_s:
-            self._kept_s[model] = now
+        if self._interval_s <= 0 or self._begins(model):
             return True
         is_unsure = self._keep_below is not None and confidence is not None and not confidence >= self._keep_below
         return (is_error and self._keep_errors) or is_unsure
+
+    def _begins(self, model: Model) -> bool:
+        """Whether no interval of the model is under way; then one begins."""
+        with self._lock:
+            now = self._clock()
+            while self._kept_s and now - next(iter(self._kept_s.values())) >= self._interval_s:
+                del self._kept_s[next(iter(self._kept_s))]
+            if model in self._kept_s:
+                return False
+            self._kept_s[model] = now
+            return True

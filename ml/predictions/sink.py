@@ -5,6 +5,9 @@ from typing import NamedTuple, Protocol
 
 from ml.predictions.record import Record
 
+MAX_FLUSH_S = 30.0
+"""What ``Sink.flush`` is given at most: records that are logged meanwhile wait in memory."""
+
 
 class Outcome(NamedTuple):
     """What became of one record in one sink.
@@ -55,8 +58,11 @@ class Sink(Protocol):
         """
         ...
 
-    def flush(self) -> None:
+    def flush(self, timeout_s: float) -> None:
         """Makes what was written durable, and sends what waits, as far as that is possible now.
+
+        Args:
+            timeout_s: What is waited for others, at most; what waits then is left to ``idle``.
 
         Raises:
             OSError, WriteError: Not all of it.

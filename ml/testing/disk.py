@@ -60,6 +60,9 @@ class TestDisk(FileOps):
     def sync(self, descriptor: int) -> None:
         pass
 
+    def sync_file_system(self, directory: Path) -> bool:
+        return True
+
     def sync_directory(self, directory: Path) -> None:
         pass
 

@@ -89,3 +89,23 @@ def test_a_forked_child_has_nothing_under_way():
     gate.open()
     assert pool.collect(WAIT_S) == ("item", None)
     pool.stop()
+
+
+def test_where_no_thread_can_be_started_a_call_has_failed_or_waits_for_another_thread(monkeypatch):
+    pool = CallPool("ml-few", lambda item: item)
+    start = threading.Thread.start
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    pool.start(1)
+    item, result = pool.collect(WAIT_S)
+    assert (item, type(result), pool.under_way) == (1, RuntimeError, 0)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    pool.start(2)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    pool.start(3)
+    assert collect_all(pool) == {2: 2, 3: 3}
+    pool.stop()

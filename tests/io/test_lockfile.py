@@ -70,3 +70,10 @@ def test_no_file_stays_open_where_it_fails(tmp_path):
     held.release()
 
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_pipe_in_the_place_of_the_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "lock")
+
+    with pytest.raises(WriteError, match="lock"):
+        try_lock(tmp_path / "lock")

@@ -515,3 +515,14 @@ def test_a_forked_child_does_nothing_and_holds_no_lock(tmp_path):
 
 def test_the_form_of_an_entry_stays():
     assert encode_entry("k/é", b"data") == b"\x04\x00k/\xc3\xa9data"
+
+
+def test_records_stay_where_the_spool_was_opened_wherever_the_process_goes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spool = Spool(Path("spool"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    spool.append([("key", b"data")])
+    spool.close()
+
+    assert Spool(tmp_path / "spool").pending == 1

@@ -23,14 +23,19 @@ def make_logger(tmp_path: Path) -> Iterator[Callable[..., PredictionLogger]]:
     """Makes loggers that keep files below ``tmp_path / "predictions"``; closes them in the end."""
     loggers: list[PredictionLogger] = []
 
-    def make(*, clock: Callable[[], float] | None = None, **settings: object) -> PredictionLogger:
+    def make(
+        *,
+        clock: Callable[[], float] | None = None,
+        wall_clock: Callable[[], float] | None = None,
+        **settings: object,
+    ) -> PredictionLogger:
         settings = {
             "device_name": "camera",
             "min_free_bytes": 0,
             "local": LocalConfig(str(tmp_path / "predictions")),
             "on_error": "raise",
         } | settings
-        clocks = {} if clock is None else {"clock": clock}
+        clocks = {name: each for name, each in (("clock", clock), ("wall_clock", wall_clock)) if each is not None}
         loggers.append(PredictionLogger(PredictionLoggerConfig(**settings), **clocks))
         return loggers[-1]
 

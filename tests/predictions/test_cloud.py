@@ -29,6 +29,13 @@ def clock():
     return FakeClock(1000.0)
 
 
+class AlwaysFor(dict):
+    """Answers for keys that a ``Bucket`` gives every time."""
+
+    def pop(self, key, default=None):
+        return self.get(key, default)
+
+
 @pytest.fixture
 def make_sink(tmp_path, bucket, clock):
     sinks = []
@@ -258,15 +265,53 @@ def test_any_error_of_a_store_costs_no_record(make_sink, bucket, clock):
     assert list(bucket.objects) == keys(1)
 
 
-def test_a_key_that_the_store_cannot_have_is_dropped_and_blocks_nothing(make_sink, bucket, caplog):
+def test_a_record_that_the_store_cannot_have_is_set_aside_and_blocks_nothing(make_sink, bucket, caplog, tmp_path):
     sink = make_sink()
     sink.write(records(1, 2, 3))
     bucket.by_key[keys(2)[0]] = LogValueError("no such key can be")
     settle(sink)
 
     assert sorted(bucket.objects) == keys(1, 3)
-    assert (sink.stats.dropped, sink.stats.pending) == ({"bad_key": 1}, 0)
+    assert (sink.stats.set_aside, sink.stats.dropped, sink.stats.pending) == (1, {}, 0)
+    assert (tmp_path / "spool" / "refused" / keys(2)[0]).read_bytes() == records(2)[0].data
     assert "no such key can be" in caplog.text
+
+
+def test_a_record_that_is_refused_while_others_are_taken_is_set_aside(make_sink, bucket, clock, tmp_path):
+    sink = make_sink(max_uploads=1)
+    sink.write(records(1, 2, 3, 4))
+    bucket.by_key = AlwaysFor({keys(2)[0]: REFUSED})
+    for _ in range(8):
+        settle(sink)
+        clock.advance(breaker.LAST_PROBE_S)
+
+    assert sorted(bucket.objects) == keys(1, 3, 4)
+    assert (sink.stats.set_aside, sink.stats.pending, sink.stats.breaker) == (1, 0, "closed")
+    assert (tmp_path / "spool" / "refused" / keys(2)[0]).read_bytes() == records(2)[0].data
+
+
+def test_a_record_that_cannot_be_set_aside_waits(make_sink, bucket, clock, tmp_path):
+    sink = make_sink()
+    sink.write(records(1))
+    (tmp_path / "spool" / "refused").write_text("in the way")
+    bucket.by_key = AlwaysFor({keys(1)[0]: LogValueError("no such key can be")})
+    settle(sink)
+    assert (sink.stats.set_aside, sink.stats.pending) == (0, 1)
+    (tmp_path / "spool" / "refused").unlink()
+    clock.advance(breaker.LAST_PROBE_S)
+    settle(sink)
+
+    assert (sink.stats.set_aside, sink.stats.pending) == (1, 0)
+
+
+def test_what_is_set_aside_is_bounded_and_what_is_beyond_is_dropped_and_counted(make_sink, bucket):
+    sink = make_sink(max_spool_bytes=100)
+    bucket.by_key = AlwaysFor({key: LogValueError("too large") for key in keys(1, 2, 3)})
+    for number in (1, 2, 3):
+        sink.write(records(number, size_bytes=20))
+        settle(sink)
+
+    assert (sink.stats.set_aside, sink.stats.dropped) == (2, {"refused": 1})
 
 
 # the store refuses

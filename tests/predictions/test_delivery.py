@@ -46,7 +46,8 @@ class GatedSink:
         self.calls.append("idle")
         return None
 
-    def flush(self) -> None:
+    def flush(self, timeout_s: float) -> None:
+        self.flush_timeout_s = timeout_s
         self.calls.append("flush")
         if self.flush_error is not None:
             raise self.flush_error
@@ -204,3 +205,63 @@ def test_a_sink_that_stands_still_keeps_nothing_from_another(make_logger, tmp_pa
     predictions.close()
     stuck.gate.set()
     assert all("gated (deadline); it is in local" in str(future.exception(0)) for future in futures)
+
+
+@pytest.mark.parametrize("kind", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_a_callback_that_raises_costs_no_other_record_its_answer(reporter, kind):
+    sink = GatedSink()
+    sink.gate.clear()
+    delivery = delivery_to(sink, reporter, max_bytes=1000)
+
+    def raise_it(future: object) -> None:
+        raise kind("of a callback")
+
+    receipts = [put(delivery, number) for number in range(5)]
+    for receipt in receipts:
+        receipt.future.add_done_callback(raise_it)
+    sink.gate.set()
+
+    assert [receipt.future.result(LIMIT_S).record_id for receipt in receipts] == list("01234")
+    assert delivery.flush(LIMIT_S)
+    assert delivery.tally.stats().written == 5
+    delivery.close(LIMIT_S)
+
+
+def test_whoever_is_interrupted_by_a_callback_has_told_all_others(reporter):
+    sink = GatedSink(*[WriteError("not now")] * 100)
+    sink.gate.clear()
+    delivery = delivery_to(sink, reporter, max_bytes=1000)
+
+    def interrupt(future: object) -> None:
+        raise KeyboardInterrupt
+
+    receipts = [put(delivery, number) for number in range(5)]
+    receipts[0].future.add_done_callback(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        delivery.close(0.0)
+    sink.gate.set()
+
+    assert all(isinstance(receipt.future.exception(0), WriteError) for receipt in receipts)
+    stats = delivery.tally.stats()
+    assert (stats.dropped, stats.pending) == ({"deadline": 5}, 0)
+
+
+def test_a_callback_that_flushes_does_not_wait_for_itself(reporter):
+    delivery = delivery_to(GatedSink(), reporter)
+    answers: list[bool] = []
+    receipt = Receipt("1", "key", ["gated"])
+    receipt.future.add_done_callback(lambda future: answers.append(delivery.flush(None)))
+    delivery.tally.accept(1)
+    delivery.put(Parcel(Record("1", "key", b"x"), receipt))
+
+    assert delivery.flush(LIMIT_S)
+    assert answers == [False]
+    delivery.close(LIMIT_S)
+
+
+def test_a_sink_that_is_closed_has_time_left_to_say_what_waits(reporter):
+    sink = GatedSink()
+    delivery_to(sink, reporter).close(5.0)
+
+    assert 0 <= sink.flush_timeout_s <= 4.0
+    assert sink.calls[-2:] == ["flush", "close"]

@@ -82,6 +82,31 @@ def test_time_stamps_are_whole_milliseconds_of_64_bits():
             drafts.checked_timestamp_ms(wrong)
 
 
+def test_seconds_are_not_taken_for_milliseconds_of_1970():
+    for wrong in (1_767_322_445, 1_767_322_445.678, np.float64(1e9)):
+        with pytest.raises(LogValueError, match=r"which are seconds\. Pass int\(time\.time\(\) \* 1000\)"):
+            drafts.checked_timestamp_ms(wrong)
+    for milliseconds in (0, 10**9 - 1, 10**10, -(10**9)):
+        assert drafts.checked_timestamp_ms(milliseconds) == milliseconds
+
+
+@pytest.mark.parametrize(
+    ("check", "given", "fix"),
+    [
+        (drafts.checked_type, "detection", "Pass VisionModelType.DETECTION."),
+        (drafts.checked_device, "cuda:0", "Pass InferenceDevice.CUDA."),
+        (drafts.checked_device, "mps", "Pass InferenceDevice.MPS."),
+        (drafts.checked_device, "xla", "Pass one of them; see ml.predictions.kinds."),
+        (drafts.checked_type, 9, "Pass one of them; see ml.predictions.kinds."),
+    ],
+)
+def test_who_names_a_kind_is_told_which_one_that_is(check, given, fix):
+    with pytest.raises(LogValueError) as caught:
+        check(given)
+
+    assert caught.value.fix == fix
+
+
 def test_a_latency_that_nobody_measured_is_none():
     assert drafts.checked_latency_ms(np.float32(12.5)) == 12.5
     assert drafts.checked_latency_ms(math.nan) is None

@@ -3,6 +3,8 @@
 import errno
 import logging
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -187,3 +189,63 @@ def test_a_full_disk_leaves_no_half_written_file_and_takes_the_record_later(tmp_
 
     disk.is_full = False
     assert local.write([record(1)])[0].is_written
+
+
+def test_a_directory_that_is_removed_is_made_again_at_once(tmp_path):
+    local = sink(tmp_path / "babylog", min_free_bytes=1)
+    local.write([record(1)])
+    shutil.rmtree(tmp_path / "babylog")
+
+    assert [outcome.is_written for outcome in local.write([record(2)])] == [True]
+    assert len(names_in(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("place", ["file/below", "nul\0byte", "link", "n" * 300])
+def test_a_directory_of_its_own_that_cannot_be_costs_that_record_alone(tmp_path, place, caplog):
+    (tmp_path / "file").write_text("no directory")
+    (tmp_path / "link").symlink_to(tmp_path / "link")
+    lost = replace(record(2), directory=tmp_path / place)
+
+    outcomes = sink(tmp_path / "babylog").write([record(1), lost, record(3)])
+
+    assert [outcome.is_written for outcome in outcomes] == [True, False, True]
+    assert len(names_in(tmp_path / "babylog")) == 2
+    assert "is not kept" in caplog.text
+
+
+def test_the_oldest_make_room_also_where_every_record_takes_most_of_the_budget(tmp_path):
+    size_bytes = len(record(1).data)
+    local = sink(tmp_path, max_local_bytes=size_bytes * 3 // 2, retention="oldest_first")
+
+    for number in range(1, 5):
+        assert local.write([record(number)])[0].is_written
+
+    assert [name.endswith(f"{4:026d}.bin") for name in names_in(tmp_path)] == [True]
+
+
+def test_what_another_one_made_room_with_is_no_failure(tmp_path):
+    local = sink(tmp_path)
+    path = Path(local.write([record(1)])[0].path)
+    path.unlink()
+    path.parent.rmdir()  # as the retention of another process does
+
+    assert local.write([record(2)])[0].is_written
+
+
+def test_files_go_where_the_directory_was_when_the_sink_was_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    local = sink(Path("babylog"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    local.write([record(1)])
+
+    assert len(names_in(tmp_path / "babylog")) == 1
+
+
+def test_a_path_that_leads_elsewhere_by_now_is_nothing_to_be_synced(tmp_path):
+    local = sink(tmp_path / "babylog")
+    day = Path(local.write([record(1)])[0].path).parent
+    shutil.rmtree(day)
+    day.write_text("a file")
+
+    local.flush()

@@ -131,11 +131,10 @@ def test_bytes_may_be_any_buffer():
 
 
 def test_what_is_no_file_is_no_record(tmp_path):
-    for path in (tmp_path / "nothing.bin", tmp_path):
-        with pytest.raises(OSError, match="Errno"):
-            LoggedPrediction.from_path(path)
+    with pytest.raises(FileNotFoundError, match="nothing.bin"):
+        LoggedPrediction.from_path(tmp_path / "nothing.bin")
     os.mkfifo(tmp_path / "pipe.bin")
-    for path in (tmp_path / "pipe.bin", Path("/dev/zero")):
+    for path in (tmp_path, tmp_path / "pipe.bin", Path("/dev/zero")):
         with pytest.raises(FormatError, match="regular"):
             LoggedPrediction.from_path(path)
 

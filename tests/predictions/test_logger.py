@@ -1,7 +1,9 @@
 """The logger: what ``log`` promises its caller, and what is read back."""
 
 import logging
+import math
 import os
+import signal
 import threading
 from concurrent.futures import Future
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from ml.core.errors import ConfigError, LogValueError, WriteError
 from ml.predictions.config import LocalConfig, PredictionLoggerConfig
+from ml.predictions.ids import time_of
 from ml.predictions.kinds import InferenceDevice, VisionModelType
 from ml.predictions.logged import LoggedPrediction
 from ml.predictions.logger import PredictionLogger
@@ -155,6 +158,40 @@ def test_wrong_arguments_cost_that_prediction_and_say_what_was_wrong(make_logger
     assert "A prediction was not logged" in caplog.text
 
 
+def test_each_kind_of_mistake_is_told_once_with_its_remedy(make_logger, caplog):
+    predictions, image = make_logger(on_error="warn"), np.zeros((4, 4), np.uint8)
+
+    for number in range(20):
+        predictions.log(image, DETECTION, "m", "1", latency=f"{number} ms")
+        predictions.log(image, DETECTION, "m", "1", detection=[{"x": number}])
+        predictions.log(image, DETECTION, "m", 1.0)
+
+    told = [record.getMessage() for record in caplog.records if "was not logged" in record.getMessage()]
+    assert [next(word for word in ("latency", "detection", "model_version") if word in one) for one in told] == [
+        "latency",
+        "detection",
+        "model_version",
+    ]
+
+
+def test_what_is_found_wrong_while_a_record_is_made_is_raised_by_its_future(make_logger):
+    predictions = make_logger(on_error="warn")
+    box = {"x": 1, "y": 1, "width": 1, "height": 1, "confidence": 0.5}
+
+    with pytest.raises(LogValueError, match="at most 10000 boxes, got 10001"):
+        predictions.log(None, DETECTION, "m", "1", detection=[box] * 10_001).result(LIMIT_S)
+
+    assert predictions.close()["local"].failed == {"value": 1}
+
+
+@pytest.mark.parametrize("now_s", [1_767_322_445.6789, 1_767_322_445.9999])
+def test_a_prediction_is_never_of_a_time_after_it_was_logged(make_logger, now_s):
+    logged = make_logger(wall_clock=lambda: now_s).log(None, DETECTION, "m", "1").result(LIMIT_S)
+    read = LoggedPrediction.from_path(logged.path)
+
+    assert time_of(read.record_id) == read.time <= read.logged_at
+
+
 def test_many_threads_give_as_many_files(make_logger, tmp_path):
     predictions, image = make_logger(on_full="wait"), np.zeros((16, 16, 3), np.uint8)
     futures: list[Future] = []
@@ -248,6 +285,27 @@ def test_a_full_queue_is_waited_for_where_that_is_asked_for(make_logger, tmp_pat
     assert predictions.close()["local"].written == 60 == len(files_in(tmp_path))
 
 
+def test_a_program_that_waits_for_room_loses_nothing_at_its_end_however_long_that_takes(
+    make_logger, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("ml.predictions.config._CLOSE_TIMEOUT_S", 0.0)  # of programs that do not wait
+    predictions = make_logger(max_workers=1, codec="png", on_full="wait")
+    image = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)
+
+    for n in range(20):
+        predictions.log(image, DETECTION, "m", "1", timestamp=n)
+
+    assert predictions.close()["local"].written == 20 == len(files_in(tmp_path))
+
+
+def test_a_time_without_end_can_be_waited_for(make_logger):
+    predictions = make_logger(close_timeout_s=math.inf)
+    predictions.log(np.zeros((4, 4), np.uint8), DETECTION, "m", "1")
+
+    assert predictions.flush(math.inf)
+    assert predictions.close()["local"].written == 1
+
+
 def test_a_sink_that_cannot_write_now_gets_its_records_later(make_logger, tmp_path, caplog):
     in_the_way = tmp_path / "predictions"
     in_the_way.write_text("a file where the directory should be")
@@ -312,3 +370,147 @@ def test_a_secret_of_the_environment_in_an_error_message_is_taken_out(make_logge
     ).result(LIMIT_S)
 
     assert LoggedPrediction.from_path(logged.path).error_message == "denied for ***"
+
+
+@pytest.mark.parametrize("on_full", ["drop_oldest", "drop_newest", "wait"])
+def test_a_callback_may_log_again_whatever_happens_when_the_queue_is_full(make_logger, on_full):
+    predictions = make_logger(max_workers=2, max_queue_bytes=2**20, codec="png", on_full=on_full, on_error="warn")
+    image = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    futures: list[Future] = []
+
+    def log(_: object = None) -> None:
+        if len(futures) < 40:
+            futures.append(predictions.log(image, DETECTION, "m", "1"))
+            futures[-1].add_done_callback(log)
+
+    for _ in range(12):
+        log()
+
+    assert predictions.flush(LIMIT_S)
+    assert all(future.done() for future in futures)
+    stats = predictions.close()["local"]
+    assert stats.accepted == len(futures) == stats.written + sum(stats.dropped.values())
+
+
+def test_a_callback_may_flush_and_close_and_nothing_is_lost(make_logger, tmp_path):
+    predictions = make_logger()
+    answers: list[bool] = []
+    is_told = threading.Event()
+
+    def end(_: object) -> None:
+        answers.append(predictions.flush())
+        predictions.close()
+        is_told.set()
+
+    futures = [predictions.log(np.zeros((4, 4), np.uint8), DETECTION, "m", "1") for _ in range(30)]
+    futures[5].add_done_callback(end)
+    assert is_told.wait(LIMIT_S)
+    late = predictions.log(np.zeros((4, 4), np.uint8), DETECTION, "m", "1")
+
+    assert answers == [False]
+    assert all(Path(future.result(LIMIT_S).path).exists() for future in futures)
+    assert isinstance(late.exception(0), WriteError)
+    stats = predictions.close()["local"]
+    assert (stats.written, stats.dropped) == (30, {"closed": 1})
+
+
+class Hostile(dict):
+    """Raises something that nobody expects, whatever is asked of it."""
+
+    def items(self):
+        raise KeyError("items")
+
+    def __float__(self):
+        raise ZeroDivisionError("float")
+
+    def __repr__(self):
+        raise OSError("repr")
+
+
+def _broken_boxes():
+    yield BOX
+    raise OSError("the source of the boxes is gone")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"classification": Hostile()},
+        {"classification": {"cat": Hostile()}},
+        {"detection": _broken_boxes()},
+        {"latency": Hostile()},
+        {"timestamp": Hostile()},
+        {"error_message": Hostile()},
+        {"directory": 3},
+    ],
+    ids=["items", "probability", "generator", "latency", "timestamp", "text", "directory"],
+)
+def test_an_argument_that_raises_costs_that_prediction_alone(make_logger, arguments):
+    predictions = make_logger(on_error="warn")
+
+    future = predictions.log(np.zeros((4, 4), np.uint8), DETECTION, "m", "1", **arguments)
+
+    assert isinstance(future.exception(0), LogValueError)
+    assert predictions.log(np.zeros((4, 4), np.uint8), DETECTION, "m", "1").result(LIMIT_S)
+    assert predictions.stats()["local"].failed == {"value": 1}
+
+
+def test_an_image_larger_than_memory_costs_that_prediction_alone(make_logger):
+    predictions = make_logger(on_error="warn")
+    image = np.broadcast_to(np.zeros(3, np.uint8), (2**20, 2**20, 3))  # takes 3 bytes; its copy would take 3 TiB
+
+    future = predictions.log(image, DETECTION, "m", "1")
+
+    assert isinstance(future.exception(0), LogValueError)
+
+
+def test_a_close_that_is_interrupted_ends_every_thread_and_answers_every_future(make_logger, tmp_path, monkeypatch):
+    predictions = make_logger()
+    gate, write = threading.Event(), predictions.sinks.local.write
+    before = set(threading.enumerate()) - {thread for thread in threading.enumerate() if "predictions" in thread.name}
+
+    def write_later(records):
+        assert gate.wait(LIMIT_S)
+        return write(records)
+
+    def interrupt(_: object) -> None:
+        gate.set()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predictions.sinks.local, "write", write_later)
+    futures = [predictions.log(np.zeros((4, 4), np.uint8), DETECTION, "m", "1") for _ in range(20)]
+    futures[0].add_done_callback(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        predictions.close(0.0)
+
+    stats = predictions.close()["local"]
+    assert all(future.done() for future in futures)
+    assert stats.accepted == 20 == stats.written + sum(stats.dropped.values())
+    for thread in set(threading.enumerate()) - before:
+        thread.join(LIMIT_S)
+        assert not thread.is_alive(), thread
+
+
+def test_a_child_that_is_forked_in_the_middle_of_a_call_of_another_thread_does_not_wait_for_it(make_logger):
+    predictions = make_logger(on_error="warn")
+    locks = [predictions._deliveries[0].tally._lock, predictions._sampler._lock, predictions._lock]
+    is_held, may_end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with locks[0], locks[1], locks[2]:
+            is_held.set()
+            may_end.wait(LIMIT_S)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert is_held.wait(LIMIT_S)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(round(LIMIT_S))
+        late = predictions.log(np.zeros((4, 4), np.uint8), DETECTION, "m", "1")
+        is_right = isinstance(late.exception(0), WriteError) and not predictions.flush()
+        os._exit(0 if is_right and predictions.close()["local"].dropped == {"closed": 1} else 1)
+    may_end.set()
+    thread.join()
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

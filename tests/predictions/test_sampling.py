@@ -1,6 +1,10 @@
 """Which predictions are kept."""
 
 import math
+import sys
+import threading
+
+import pytest
 
 from ml.predictions.kinds import VisionModelType
 from ml.predictions.sampling import Model, Sampler
@@ -63,6 +67,42 @@ def test_results_of_low_confidence_are_kept_nan_among_them_and_none_is_no_result
     assert takes(chosen, confidence=math.nan)
     assert not takes(chosen, confidence=0.5)
     assert not takes(chosen, confidence=None)
+
+
+def test_of_a_burst_from_many_threads_one_is_kept():
+    clock = FakeClock()
+    chosen, kept = sampler(clock), []
+    barrier = threading.Barrier(8, action=lambda: clock.advance(1.0))
+
+    def burst() -> None:
+        for _ in range(200):
+            barrier.wait(20.0)
+            kept.extend(takes(chosen) for _ in range(3))
+
+    threads = [threading.Thread(target=burst) for _ in range(8)]
+    switch_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(switch_s)
+
+    assert sum(kept) == 200
+
+
+@pytest.mark.parametrize("interval_s", [0.0, 1.0])
+def test_models_whose_interval_is_over_are_forgotten(interval_s):
+    clock = FakeClock()
+    chosen = sampler(clock, interval_s=interval_s)
+
+    for number in range(100):
+        assert takes(chosen, CAT._replace(version=str(number)))
+        clock.advance(0.5)
+
+    assert len(chosen._kept_s) <= 2
 
 
 def test_without_an_interval_all_are_kept():
