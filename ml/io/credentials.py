@@ -105,7 +105,7 @@ def _of_profile(profile: Mapping[str, str], environ: Mapping[str, str]) -> Crede
 def _profile(environ: Mapping[str, str]) -> dict[str, str]:
     """Returns the settings of the profile; what its keys' own file says goes before what the general one says."""
     name = environ.get("AWS_PROFILE") or "default"
-    home = Path(environ["HOME"]) if environ.get("HOME") else Path.home()
+    home = _home(environ)
     files = {
         Path(environ.get("AWS_CONFIG_FILE") or home / ".aws" / "config"): ("default",)
         if name == "default"
@@ -125,6 +125,15 @@ def _profile(environ: Mapping[str, str]) -> dict[str, str]:
     return settings
 
 
+def _home(environ: Mapping[str, str]) -> Path:
+    if environ.get("HOME"):
+        return Path(environ["HOME"])
+    try:
+        return Path.home()
+    except RuntimeError:  # a user that this machine knows no name of, as in many containers
+        return Path("/nonexistent")
+
+
 def _parsed(path: Path) -> configparser.RawConfigParser:
     # No section is the default of others: [default] is a profile like any.
     parser = configparser.RawConfigParser(default_section="", strict=False, delimiters=("=",), allow_no_value=True)
@@ -137,5 +146,5 @@ def _parsed(path: Path) -> configparser.RawConfigParser:
     except (OSError, UnicodeError, configparser.Error) as error:
         problem = type(error).__name__
     if problem:  # out here, without the error itself: it quotes lines, which may be secrets
-        raise ConfigError(f"Cannot read {path} ({problem}). Repair it, or give the keys as variables.")
+        raise ConfigError(f"Cannot read {path} ({problem}). Repair it, or remove it.")
     return parser

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from ml.core.errors import ConfigError, LogValueError, WriteError
 
@@ -142,9 +142,12 @@ def open_store(config: StoreConfig | str, *, attempts: int | None = None) -> Sto
         config = StoreConfig(str(config))
     if not _SCHEME.match(config.url):
         directory = config.url
-    elif (parts := urlsplit(config.url)).scheme == "file":
+    elif config.url.lower().startswith("file:"):
+        from ml.io.store_url import split_url
+
+        parts = split_url("The URL of a store", config.url)
         if parts.netloc not in ("", "localhost"):
-            raise ConfigError(f"{config.url} names another machine. Write file:///directory.")
+            raise ConfigError("The URL of a directory names another machine. Write file:///directory.")
         directory = unquote(parts.path)
     else:
         from ml.io.object_store import ObjectStore

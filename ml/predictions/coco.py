@@ -30,7 +30,7 @@ from ml.predictions.headers import read_header
 from ml.predictions.layout import moment_of
 from ml.predictions.logged import LoggedPrediction
 from ml.predictions.reading import Found
-from ml.predictions.results import size_of
+from ml.predictions.results import model_text_of, size_of
 
 ANNOTATIONS, RESULTS, IMAGES = "annotations.json", "results.json", "images"
 
@@ -132,7 +132,7 @@ class _Writer:
             "date_captured": timestamp(moment_of(prediction.timestamp)),
             "key": key,
             "record_id": prediction.record_id,
-            "model": f"{prediction.model['name']} {prediction.model['version']}",
+            "model": model_text_of(prediction),
         }
 
     def _annotations(self, prediction: LoggedPrediction) -> Iterable[dict[str, Json]]:

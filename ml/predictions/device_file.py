@@ -17,7 +17,7 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -33,7 +33,26 @@ from ml.predictions.publishing import StreamConfig
 
 Sections = dict[str, dict[str, Plain]]
 
-ConfigT = TypeVar("ConfigT", PredictionLoggerConfig, LocalConfig, StoreConfig, StreamConfig)
+ConfigT = TypeVar("ConfigT", PredictionLoggerConfig, LocalConfig, StoreConfig, StreamConfig, "_Spool")
+
+_STORE_KEYS = {
+    "access_key_id": "aws_access_key_id",
+    "secret_access_key": "aws_secret_access_key",
+    "session_token": "aws_session_token",
+    "region": "bucket_region",
+    "endpoint_url": "endpoint_url",
+}
+_KEYS_OF = {
+    "device_name": "device.name",
+    "device_group": "device.group",
+    "address": "device.ip",
+    "port": "device.port",
+    "interval_ms": "data.interval",
+    "max_workers": "data.max_workers",
+    **{name: f"S3_storage.{key}" for name, key in _STORE_KEYS.items()},
+}
+"""Where the file has a setting that is called otherwise there."""
+_TYPES = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false", "None": "null"}
 
 _MAX_BYTES = 2**20
 _MAX_DEPTH = 8
@@ -56,6 +75,14 @@ _KEYS = {
     | {"max_local_bytes", "retention", "spool_directory", "max_spool_bytes"},
     "stream": frozenset(field.name for field in fields(StreamConfig)) - {"address", "port"},
 }
+
+
+@dataclass
+class _Spool:
+    """What the file says of the spool."""
+
+    spool_directory: str = CloudConfig.spool_directory
+    max_spool_bytes: int = CloudConfig.max_spool_bytes
 
 
 def read_sections(path: Path) -> Sections:
@@ -109,16 +136,16 @@ def config_of(sections: Sections, *, save_local: bool, save_cloud: bool, stream:
         **more,
         "local": None,
     }
-    config = _typed(PredictionLoggerConfig, settings, "device, data or logger")
+    config = _typed(PredictionLoggerConfig, settings, "logger")
     if save_local:
         config.local = _typed(LocalConfig, local, "logger")
     if save_cloud:
-        config.cloud = CloudConfig(_store_of(sections.get("S3_storage")))
-        for name, value in spool.items():
-            setattr(config.cloud, name, value)
+        typed = _typed(_Spool, spool, "logger")
+        store = _store_of(sections.get("S3_storage"))
+        config.cloud = CloudConfig(store, typed.spool_directory, typed.max_spool_bytes)
     if stream:
         where = _needed(device, {"ip": "address", "port": "port"}, "device", "stream=True")
-        config.stream = _typed(StreamConfig, {**sections.get("stream", {}), **where}, "device or stream")
+        config.stream = _typed(StreamConfig, {**sections.get("stream", {}), **where}, "stream")
     return config
 
 
@@ -126,14 +153,7 @@ def _store_of(section: dict[str, Plain] | None) -> StoreConfig:
     section = section or {}
     bucket = _needed(section, {"bucket_name": "bucket"}, "S3_storage", "save_cloud=True")["bucket"]
     prefix = str(section.get("prefix") or "").strip("/")
-    names = {
-        "aws_access_key_id": "access_key_id",
-        "aws_secret_access_key": "secret_access_key",
-        "aws_session_token": "session_token",
-        "bucket_region": "region",
-        "endpoint_url": "endpoint_url",
-    }
-    settings = {name: section.get(key) or None for key, name in names.items()}
+    settings = {name: section.get(key) or None for name, key in _STORE_KEYS.items()}
     url = f"s3://{bucket}/{prefix}".rstrip("/")
     return _typed(StoreConfig, {"url": url, **settings}, "S3_storage")
 
@@ -190,11 +210,18 @@ def _taken(settings: dict[str, Plain], names: set[str]) -> dict[str, Plain]:
 
 
 def _typed(kind: type[ConfigT], settings: Mapping[str, Plain], where: str) -> ConfigT:
-    """Returns a configuration whose values are of the types of its fields: ``"5555"`` is a port."""
+    """Returns a configuration whose values are of the types of its fields: ``"5555"`` is a port.
+
+    Raises:
+        ConfigError: A value cannot be.
+    """
     typed = OmegaConf.structured(kind)
+    typed_as = {field.name: getattr(field.type, "__name__", field.type) for field in fields(kind)}
     for name, value in settings.items():
         try:
             OmegaConf.update(typed, name, escaped(value) if isinstance(value, str) else value, merge=False)
         except OmegaConfBaseException:  # whose text shows the value
-            raise ConfigError(f"{where}: {name} must be of another type than {type(value).__name__}.") from None
+            wanted = " or ".join(_TYPES.get(part, part) for part in str(typed_as[name]).split(" | "))
+            key = _KEYS_OF.get(name, f"{where}.{name}")
+            raise ConfigError(f"{key} must be {wanted}, got {type(value).__name__}.") from None
     return cast(ConfigT, OmegaConf.to_object(typed))

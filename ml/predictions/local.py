@@ -24,6 +24,9 @@ from ml.predictions.sink import MAX_FLUSH_S, Outcome
 _log = logging.getLogger("ml")
 
 SYNC_EVERY_S = 30.0
+LOOK_EVERY_S = 1.0
+"""How often it is asked how much is free on a disk."""
+
 MAX_UNSYNCED = 4096
 """Files that may wait to be synced: a power cut costs no more."""
 
@@ -71,8 +74,10 @@ class LocalSink:
         self._default = Path(os.path.abspath(config.directory))
         self._budgets: dict[Path, Budget] = {}
         self._made: dict[Path, None] = {}
+        self._looked: dict[Path, tuple[float, bool]] = {}  # at the disk: when, and whether it was low
         self._unsynced: dict[Path, None] = {}
         self._synced_s = clock()
+        self._has_told = False  # that a record had a directory that is none
 
     def write(self, records: Sequence[Record]) -> list[Outcome]:
         """Writes records; see ``Sink.write``."""
@@ -105,7 +110,9 @@ class LocalSink:
         except (OSError, ValueError, WriteError) as error:
             if root == self._default or not _is_no_place(error):
                 raise
-            _log.warning("A prediction is not kept, as it was logged with a directory that is none: %s", error)
+            if not self._has_told:
+                self._has_told = True
+                _log.warning("A prediction is not kept, as its own directory cannot be one: %s Said once.", error)
             return Outcome(False, f"no directory: {error}")
         self._unsynced[path] = None
         if len(self._unsynced) >= MAX_UNSYNCED:
@@ -130,12 +137,13 @@ class LocalSink:
         return path
 
     def _place(self, path: Path, data: bytes) -> None:
-        is_known = path.parent in self._made
-        self._make(path.parent)
+        directory = path.parent
+        is_known = directory in self._made
+        self._make(directory)
         try:
             place_atomically(path, data, ops=self._ops)
         except WriteError as error:
-            self._made.pop(path.parent, None)
+            self._made.pop(directory, None)
             if not (is_known and isinstance(error.__cause__, FileNotFoundError)):
                 raise
             self._place(path, data)  # it was removed: by a user, or empty, by somebody who made room
@@ -149,14 +157,23 @@ class LocalSink:
 
     def _why_without_images(self, root: Path) -> str:
         """Returns why an image has no place there; ``""`` if it has."""
-        if self._min_free_bytes:
-            if not root.is_dir():
-                make_directories(root, ops=self._ops)
-            with explained("look at", root):
-                if shutil.disk_usage(root).free < self._min_free_bytes:
-                    return "disk_low"
+        if self._min_free_bytes and self._is_disk_low(root):
+            return "disk_low"
         budget = self._budget_of(root)
         return "local_budget" if budget is not None and self._config.retention == "keep" and budget.is_full else ""
+
+    def _is_disk_low(self, root: Path) -> bool:
+        looked_s, is_low = self._looked.get(root, (-LOOK_EVERY_S, False))
+        if self._clock() - looked_s < LOOK_EVERY_S:
+            return is_low
+        if not root.is_dir():
+            make_directories(root, ops=self._ops)
+        with explained("look at", root):
+            is_low = shutil.disk_usage(root).free < self._min_free_bytes
+        if len(self._looked) >= _MAX_KNOWN_DIRECTORIES:
+            self._looked.clear()
+        self._looked[root] = self._clock(), is_low
+        return is_low
 
     def _budget_of(self, root: Path) -> Budget | None:
         if self._config.max_local_bytes is None:

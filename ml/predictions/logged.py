@@ -1,11 +1,9 @@
 """Reads a record back: what was predicted at once, the pictures when they are asked for."""
 
-import hashlib
-import math
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Final, TypedDict, cast
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -13,59 +11,26 @@ import numpy.typing as npt
 
 from ml.core.errors import FormatError
 from ml.io.regular import open_regular
-from ml.predictions.census import MAX_RECORD_BYTES, Span, locate_damage, take_census
-from ml.predictions.codecs import MAX_PIXELS, Layout, decode_image
-from ml.predictions.headers import read_header
-from ml.predictions.images import Codec, Picture
+from ml.predictions.census import MAX_RECORD_BYTES, locate_damage, take_census
+from ml.predictions.codecs import MAX_PIXELS
+from ml.predictions.images import Picture
 from ml.predictions.kinds import InferenceDevice, VisionModelType
-from ml.predictions.messages import ClassMessage, ImageMessage, Many, PredictionMessage
+from ml.predictions.messages import PredictionMessage
+from ml.predictions.parts import (
+    BoxDict,
+    ClassDict,
+    DeviceDict,
+    ModelDict,
+    StatsDict,
+    class_dicts,
+    kind_name,
+    most_probable,
+)
 from ml.predictions.record import BOX_FORMAT
+from ml.predictions.stored_image import StoredImage
 from ml.predictions.wire import parse
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_BITS: Final = {"": 8, "uint8": 8, "uint16": 16}
-
-
-class ModelDict(TypedDict):
-    """What was run; ``type`` is a name of ``VisionModelType``, or the number of one that is not known."""
-
-    type: str
-    name: str
-    version: str
-
-
-class StatsDict(TypedDict):
-    """How the run went; latencies are in ms, ``None`` where there is none."""
-
-    latency: int | None
-    latency_ms: float | None
-    inference_device: str
-    error_message: str
-
-
-class DeviceDict(TypedDict):
-    """Who ran the model."""
-
-    device_name: str
-    group_name: str
-
-
-class ClassDict(TypedDict):
-    """A class, and how probable it is."""
-
-    class_name: str
-    probability: float
-
-
-class BoxDict(TypedDict):
-    """A box, in pixels, from its top left corner."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    confidence: float
-    classification: list[ClassDict]
 
 
 class LoggedPrediction:
@@ -88,10 +53,12 @@ class LoggedPrediction:
         self.path = str(path)
         self._data, self._max_pixels = data, max_pixels
         try:
-            self._census = take_census(data)
-            self._message = _parsed(data, self._census.rest)
+            census = take_census(data)
+            self._message = _parsed(data, census.rest)
         except FormatError as error:
             raise self._located(error) from error
+        self._image = StoredImage(self._message.raw_image, data, census.raw_image)
+        self._prediction = StoredImage(self._message.prediction, data, census.prediction)
         boxes, corners = len(self._message.bounding_boxes), len(self._message.boxes.corners)
         if self._has_exact_boxes and corners != 4 * boxes:
             raise FormatError(f"{boxes} boxes have 4 corners each, got {corners} in all", path=self.path)
@@ -146,7 +113,7 @@ class LoggedPrediction:
     def model(self) -> ModelDict:
         """What was run."""
         model = self._message.model
-        return {"type": _name(VisionModelType, model.type), "name": model.name, "version": model.version}
+        return {"type": kind_name(VisionModelType, model.type), "name": model.name, "version": model.version}
 
     @property
     def inference_stats(self) -> StatsDict:
@@ -157,7 +124,7 @@ class LoggedPrediction:
         return {
             "latency": stats.latency if has_latency else None,
             "latency_ms": exact if exact is not None or not has_latency else float(stats.latency),
-            "inference_device": _name(InferenceDevice, stats.inference_device),
+            "inference_device": kind_name(InferenceDevice, stats.inference_device),
             "error_message": stats.error_message,
         }
 
@@ -170,7 +137,7 @@ class LoggedPrediction:
     @property
     def classification(self) -> list[ClassDict]:
         """The classes of the image, in the order they were logged."""
-        return _classes(self._message.classification_result)
+        return class_dicts(self._message.classification_result)
 
     @property
     def detection(self) -> list[BoxDict]:
@@ -182,7 +149,7 @@ class LoggedPrediction:
                 "width": right - left,
                 "height": bottom - top,
                 "confidence": box.confidence,
-                "classification": _classes(box.classification_result),
+                "classification": class_dicts(box.classification_result),
             }
             for (left, top, right, bottom), box in zip(
                 self.boxes.astype(np.float64).tolist(), self._message.bounding_boxes, strict=True
@@ -206,7 +173,8 @@ class LoggedPrediction:
     @property
     def labels(self) -> list[str]:
         """The most probable class of every box, ``""`` of one without classes."""
-        return [_most_probable(box.classification_result) for box in self._message.bounding_boxes]
+        best = (most_probable(box.classification_result) for box in self._message.bounding_boxes)
+        return ["" if one is None else one.class_name for one in best]
 
     @property
     def timestamp(self) -> int:
@@ -272,7 +240,7 @@ class LoggedPrediction:
         Raises:
             FormatError: It is damaged, or has too many pixels.
         """
-        return self._decoded(self._message.raw_image, self._census.raw_image)
+        return self._decoded(self._image)
 
     @property
     def prediction(self) -> Picture | None:
@@ -281,7 +249,7 @@ class LoggedPrediction:
         Raises:
             FormatError: It is damaged, or has too many pixels.
         """
-        return self._decoded(self._message.prediction, self._census.prediction)
+        return self._decoded(self._prediction)
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:
@@ -290,28 +258,27 @@ class LoggedPrediction:
         Raises:
             FormatError: There is no such picture.
         """
-        image = self._message.raw_image
         if not self._message.HasField("raw_image"):
             return None
         try:
-            return _layout(image, self.image_bytes).shape
+            return self._image.layout().shape
         except FormatError as error:
-            raise self._located(error, self._census.raw_image) from error
+            raise self._located(error) from error
 
     @property
     def image_bytes(self) -> bytes:
         """The file that holds the image; empty where there is none."""
-        return self._file(self._census.raw_image)
+        return self._image.file
 
     @property
     def prediction_bytes(self) -> bytes:
         """The file that holds the annotated picture; empty where there is none."""
-        return self._file(self._census.prediction)
+        return self._prediction.file
 
     @property
     def codec(self) -> str:
         """What ``image_bytes`` is: ``"jpeg"``, ``"png"`` or ``"webp"``; ``""``: there is no image."""
-        return (self._message.raw_image.codec or "jpeg") if self._message.HasField("raw_image") else ""
+        return self._image.codec if self._message.HasField("raw_image") else ""
 
     @property
     def omitted(self) -> str:
@@ -324,13 +291,11 @@ class LoggedPrediction:
         Raises:
             FormatError: One is not the same.
         """
-        images = (self._message.raw_image, self._census.raw_image), (self._message.prediction, self._census.prediction)
-        for image, span in images:
-            file = self._file(span)
-            if not file or (not image.sha256 and self.schema_version == 0):
-                continue
-            if hashlib.sha256(file).digest() != image.sha256:
-                raise self._located(FormatError("an image is not the one that was hashed"), span)
+        for image in (self._image, self._prediction):
+            try:
+                image.verify(may_lack_hash=self.schema_version == 0)
+            except FormatError as error:
+                raise self._located(error) from error
 
     def as_dict(self) -> dict[str, object]:
         """Returns everything but pixels, as JSON has it; numbers may be NaN and infinite."""
@@ -346,8 +311,8 @@ class LoggedPrediction:
             "inference_stats": self.inference_stats,
             "classification": self.classification,
             "detection": self.detection,
-            "image": self._image_dict(self._message.raw_image, self._census.raw_image),
-            "prediction": self._image_dict(self._message.prediction, self._census.prediction),
+            "image": self._image.as_dict(),
+            "prediction": self._prediction.as_dict(),
             "stream_id": self.stream_id,
             "stream_sequence": self.stream_sequence,
         }
@@ -356,35 +321,19 @@ class LoggedPrediction:
     def _has_exact_boxes(self) -> bool:
         return self._message.boxes.format == BOX_FORMAT
 
-    def _image_dict(self, image: ImageMessage, span: Span | None) -> dict[str, object] | None:
-        if span is None and not image.omitted:
-            return None
-        return {
-            "height": image.height,
-            "width": image.width,
-            "channels": image.channels if image.HasField("channels") else None,
-            "codec": image.codec or "jpeg",
-            "dtype": image.dtype or "uint8",
-            "size_bytes": span.end - span.start if span is not None else 0,
-            "sha256": image.sha256.hex(),
-            "omitted": image.omitted,
-        }
+    def __repr__(self) -> str:
+        model = self.model
+        return f"<LoggedPrediction {self.record_id or self.timestamp} of {model['name']!r} {model['version']!r}>"
 
-    def _file(self, span: Span | None) -> bytes:
-        return self._data[span.start : span.end] if span is not None else b""
-
-    def _decoded(self, image: ImageMessage, span: Span | None) -> Picture | None:
-        file = self._file(span)
-        if not file:
-            return None
+    def _decoded(self, image: StoredImage) -> Picture | None:
         try:
-            return decode_image(file, _layout(image, file), max_pixels=self._max_pixels)
+            return image.decoded(max_pixels=self._max_pixels)
         except FormatError as error:
-            raise self._located(error, span) from error
+            raise self._located(error) from error
 
-    def _located(self, error: FormatError, span: Span | None = None) -> FormatError:
-        """Returns the same error with the path of the record, and the place in it."""
-        return FormatError(error.message, path=self.path, offset=error.offset + (span.start if span else 0))
+    def _located(self, error: FormatError) -> FormatError:
+        """Returns the same error with the path of the record."""
+        return FormatError(error.message, path=self.path, offset=error.offset)
 
 
 def _parsed(data: bytes, rest: bytes) -> PredictionMessage:
@@ -393,40 +342,6 @@ def _parsed(data: bytes, rest: bytes) -> PredictionMessage:
     except FormatError:
         locate_damage(data)
         raise
-
-
-def _layout(image: ImageMessage, file: bytes) -> Layout:
-    """Returns how a picture lies in its file.
-
-    The ancestor wrote JPEG files alone, and noted 4 channels of pictures that became 3.
-    """
-    bits = _BITS.get(image.dtype)
-    if bits is None:
-        raise FormatError(f"pixels of type {image.dtype[:20]!r} are not known")
-    channels = image.channels if image.HasField("channels") else None
-    codec = cast(Codec, image.codec)
-    if not image.codec:
-        codec = "jpeg"
-        if channels is None and file:
-            channels = read_header(file, codec).channels
-        channels = 3 if channels == 4 else channels
-    layout = Layout(codec, image.height, image.width, channels, bits, image.is_stacked)
-    layout.check()
-    return layout
-
-
-def _classes(classes: Many[ClassMessage]) -> list[ClassDict]:
-    return [{"class_name": one.class_name, "probability": one.probability} for one in classes]
-
-
-def _most_probable(classes: Many[ClassMessage]) -> str:
-    ranked = [(-math.inf if math.isnan(one.probability) else one.probability, one.class_name) for one in classes]
-    return max(ranked, key=lambda pair: pair[0], default=(0.0, ""))[1]
-
-
-def _name(kinds: type[VisionModelType] | type[InferenceDevice], number: int) -> str:
-    """Returns the name of a kind, or the number of one that is not known."""
-    return kinds(number).name if number in kinds.__members__.values() else str(number)
 
 
 def _time_of_us(microseconds: int) -> datetime | None:

@@ -1,9 +1,10 @@
-"""What a model told of an image, boxes and classes alike: names, and how sure it was."""
+"""A record in a few words: what a model told of an image, boxes and classes alike, who ran it, and when."""
 
 import math
 from typing import NamedTuple
 
 from ml.core.errors import FormatError
+from ml.predictions.layout import moment_of
 from ml.predictions.logged import LoggedPrediction
 
 
@@ -43,6 +44,23 @@ def size_of(prediction: LoggedPrediction) -> tuple[int, int] | None:
     except FormatError:
         return None
     return None if shape is None else (shape[0], shape[1])
+
+
+def time_text_of(prediction: LoggedPrediction) -> str:
+    """Returns the time stamp of a record: ``2026-01-02 03:04:05.678``, in UTC."""
+    return moment_of(prediction.timestamp).replace(tzinfo=None).isoformat(" ", timespec="milliseconds")
+
+
+def device_text_of(prediction: LoggedPrediction) -> str:
+    """Returns who ran the model: ``group/device``."""
+    device = prediction.device_details
+    return "/".join(filter(None, (device["group_name"], device["device_name"])))
+
+
+def model_text_of(prediction: LoggedPrediction) -> str:
+    """Returns what was run: its name and its version."""
+    model = prediction.model
+    return " ".join(filter(None, (model["name"], model["version"])))
 
 
 def summary_of(prediction: LoggedPrediction, *, max_names: int = 3) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ml.io.lifetime import tell_after_fork
 from ml.io.worker import Lock
 from ml.predictions.kinds import VisionModelType
 
@@ -39,6 +40,11 @@ class Sampler:
         self._interval_s, self._keep_errors, self._keep_below = interval_s, keep_errors, keep_below_confidence
         self._clock = clock
         self._kept_s: dict[Model, float] = {}  # by time: the oldest is first
+        self._lock = Lock()
+        tell_after_fork(self)
+
+    def after_fork_in_child(self) -> None:
+        """Another thread may have held the lock when this process was forked."""
         self._lock = Lock()
 
     def takes(self, model: Model, *, is_error: bool, confidence: float | None) -> bool:

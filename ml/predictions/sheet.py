@@ -5,9 +5,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from ml.predictions.drawing import thumbnail_of
-from ml.predictions.layout import moment_of
 from ml.predictions.reading import Found
-from ml.predictions.results import summary_of, surest_of
+from ml.predictions.results import device_text_of, model_text_of, summary_of, surest_of, time_text_of
 from ml.report.html import Html, thumbnail
 from ml.report.page import Page, Section
 from ml.report.table import Column, cards
@@ -72,17 +71,16 @@ def sheet_of(
 
 def _card(found: Found) -> _Card:
     one = found.record
-    device, model = one.device_details, one.model
     result, surest, small = summary_of(one), surest_of(one), thumbnail_of(one, side_px=SIDE_PX)
     return _Card(
         thumbnail(small.file, one.error_message or result or "no result"),
         small.remark,
         result,
         None if surest is None else surest.confidence,
-        f"{model['name']} {model['version']}",
-        moment_of(one.timestamp).replace(tzinfo=None).isoformat(" ", timespec="milliseconds"),
+        model_text_of(one),
+        time_text_of(one),
         one.inference_stats["latency_ms"],
-        "/".join(filter(None, (device["group_name"], device["device_name"]))),
+        device_text_of(one),
         one.error_message,
         one.record_id,
     )

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ml.loggers.multi import MultiLogger
+from ml.predictions.parts import most_probable
 from ml.predictions.record import Box, Draft
 
 
@@ -19,10 +20,10 @@ def show(draft: Draft, logger: MultiLogger) -> None:
         boxes = [(box.x, box.y, box.x + box.width, box.y + box.height) for box in draft.detection]
         labels = [_label(box) for box in draft.detection]
         scores = [box.confidence for box in draft.detection]
+        best = most_probable(draft.classification)
         if boxes:
             logger.log_image(name, picture, boxes=boxes, labels=labels, scores=scores)
-        elif draft.classification:
-            best = max(draft.classification, key=lambda one: one.probability)
+        elif best is not None:
             logger.log_labeled_image(name, (picture, f"{best.class_name} {best.probability:.2f}"))
         else:
             logger.log_image(name, picture)
@@ -31,4 +32,5 @@ def show(draft: Draft, logger: MultiLogger) -> None:
 
 
 def _label(box: Box) -> str:
-    return max(box.classes, key=lambda one: one.probability).class_name if box.classes else ""
+    best = most_probable(box.classes)
+    return "" if best is None else best.class_name

@@ -22,9 +22,11 @@ def write(home: Path, *, credentials: str = "", config: str = "") -> None:
     (home / ".aws" / "config").write_text(config)
 
 
+NAMES = ("access_key_id", "secret_access_key", "session_token", "region", "endpoint_url")
+
+
 def found(home: Path, environ: dict[str, str] | None = None, **settings: str) -> S3Access:
-    names = ("access_key_id", "secret_access_key", "session_token", "region", "endpoint_url")
-    return s3_access(**(dict.fromkeys(names) | settings), environ={"HOME": str(home)} | (environ or {}))
+    return s3_access(**(dict.fromkeys(NAMES) | settings), environ={"HOME": str(home)} | (environ or {}))
 
 
 VARIABLES = {
@@ -129,6 +131,15 @@ def test_a_profile_with_keys_from_elsewhere_says_what_to_do(home):
     with pytest.raises(ConfigError, match=r"by sso_session.*export-credentials --profile work"):
         found(home, {"AWS_PROFILE": "work"})
     assert found(home, {"AWS_PROFILE": "work"} | VARIABLES).credentials is not None
+
+
+def test_a_user_without_a_home_has_no_profile(monkeypatch):
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)  # as for a user that /etc/passwd does not know
+
+    assert s3_access(**dict.fromkeys(NAMES), environ=VARIABLES).credentials is not None
 
 
 def test_a_file_is_read_again_each_time(home):

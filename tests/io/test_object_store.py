@@ -501,10 +501,27 @@ def test_without_tls_another_machine_is_asked_only_where_that_is_allowed(make_st
     make_store(f"https://{host}:1")
 
 
-@pytest.mark.parametrize("url", ["ftp://host", "host:9000", "https://user:very-secret@host", "https://"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://host",
+        "host:9000",
+        "https://user:very-secret@host",
+        "http://user:very-secret/and-more@host",
+        "http://[very-secret",
+        "https://",
+    ],
+)
 def test_an_endpoint_that_is_none_is_refused_without_telling_it(make_store, url):
     with pytest.raises(ConfigError, match="endpoint_url") as caught:
         make_store(url)
+
+    assert "very-secret" not in str(caught.value)
+
+
+def test_an_endpoint_without_tls_is_told_without_its_path(make_store):
+    with pytest.raises(ConfigError, match=r"http://example\.com has no TLS") as caught:
+        make_store("http://example.com/very-secret")
 
     assert "very-secret" not in str(caught.value)
 

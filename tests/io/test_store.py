@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -424,6 +425,26 @@ def test_a_path_and_a_file_url_are_a_directory(tmp_path, form):
 def test_what_is_no_store_is_refused(url, problem):
     with pytest.raises(ConfigError, match=problem):
         open_store(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://key:planted/secret@bucket/prefix",
+        "s3://[planted/secret",
+        "s3://key:planted\u2100secret@bucket",
+        "az://key:planted/secret@container",
+        "abfss://container:planted/secret@account.dfs.core.windows.net",
+        "file://user:planted/secret@host/directory",
+        "file://[planted/secret",
+    ],
+)
+def test_a_password_with_any_letters_is_told_nowhere(url):
+    with pytest.raises(ConfigError) as caught:
+        open_store(url)
+
+    assert "planted" not in "".join(traceback.format_exception(caught.value))
+    assert caught.value.__context__ is None
 
 
 def test_a_url_with_a_password_is_refused_without_telling_it():

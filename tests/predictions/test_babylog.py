@@ -53,7 +53,7 @@ def test_the_configuration_of_the_ancestor_works_unchanged_and_files_go_to_its_d
         logged = future.result(LIMIT_S)
 
     read = LoggedPrediction.from_path(str(tmp_path / "babylog" / logged.key))
-    assert logged.path == "babylog/" + logged.key
+    assert Path(logged.path).absolute() == tmp_path / "babylog" / logged.key
     assert read.device_details == {"device_name": "camera-3", "group_name": "factory"}
     assert read.detection[0]["x"] == 1
 
@@ -140,7 +140,11 @@ def test_the_part_about_s3_can_be_left_out(tmp_path, monkeypatch):
         ("[1, 2]", "holds no sections"),
         ("device: 5", "the section 'device' holds settings, not int"),
         ("device: {name: [", "this is no YAML"),
-        ("data: {interval: soon}", "interval_ms must be of another type than str"),
+        ("data: {interval: soon}", "data.interval must be a number, got str"),
+        ("data: {max_workers: 1.5}", "data.max_workers must be a whole number, got float"),
+        ("logger: {run_id: [1]}", "logger.run_id must be a text, got list"),
+        ("logger: {keep_below_confidence: low}", "logger.keep_below_confidence must be a number or null, got str"),
+        ("logger: {max_local_bytes: lots}", "logger.max_local_bytes must be a whole number or null, got str"),
         ("data: {interval: 0}\nlogger: {codec: bmp}", "codec must be one of"),
         ("logger: {local: 1}", "unknown key 'local' in 'logger'"),
         ("device:\n  name: ${NO_SUCH_VARIABLE}", "names the variable NO_SUCH_VARIABLE, which is not set"),
@@ -159,6 +163,20 @@ def test_a_wrong_configuration_is_told_with_the_key_and_without_its_values(tmp_p
     assert problem in str(caught.value)
     assert SECRET not in str(caught.value)
     assert not (tmp_path / "pwned").exists()
+
+
+def test_settings_of_the_spool_and_the_stream_have_their_types_too(config_path, tmp_path):
+    for section, problem in (
+        ("logger: {spool_directory: [1]}", "logger.spool_directory must be a text, got list"),
+        ("logger: {max_spool_bytes: lots}", "logger.max_spool_bytes must be a whole number, got str"),
+        ("stream: {max_queued: lots}", "stream.max_queued must be a whole number, got str"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            Babylog(written(tmp_path, f"{CONFIG}{section}\n"), save_cloud=True, stream=True)
+        assert str(caught.value).startswith(problem)
+    port = CONFIG.replace("port: 5555", "port: high")
+    with pytest.raises(ConfigError, match=r"device\.port must be a whole number, got str"):
+        Babylog(written(tmp_path, port), stream=True)
 
 
 def test_a_file_that_is_not_there_is_a_configuration_error(tmp_path):

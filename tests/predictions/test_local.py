@@ -15,7 +15,7 @@ from ml.io.fileops import FileOps
 from ml.predictions.config import LocalConfig
 from ml.predictions.kinds import VisionModelType
 from ml.predictions.layout import key_of
-from ml.predictions.local import SYNC_EVERY_S, LocalSink
+from ml.predictions.local import LOOK_EVERY_S, SYNC_EVERY_S, LocalSink
 from ml.predictions.logged import LoggedPrediction
 from ml.predictions.record import Draft, Record, encode_record
 from ml.testing import FakeClock
@@ -249,3 +249,15 @@ def test_a_path_that_leads_elsewhere_by_now_is_nothing_to_be_synced(tmp_path):
     day.write_text("a file")
 
     local.flush()
+
+
+def test_a_disk_that_has_room_again_is_seen_after_a_second(tmp_path, monkeypatch):
+    clock = FakeClock()
+    local = sink(tmp_path, clock, min_free_bytes=2**62)
+    paths = [local.write([record(1)])[0].path]
+    monkeypatch.setattr(local, "_min_free_bytes", 1)
+    paths.append(local.write([record(2)])[0].path)
+    clock.advance(LOOK_EVERY_S)
+    paths.append(local.write([record(3)])[0].path)
+
+    assert [LoggedPrediction.from_path(path).omitted for path in paths] == ["disk_low", "disk_low", ""]

@@ -131,7 +131,7 @@ def test_bytes_may_be_any_buffer():
 
 
 def test_what_is_no_file_is_no_record(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nothing.bin"):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.bin"):
         LoggedPrediction.from_path(tmp_path / "nothing.bin")
     os.mkfifo(tmp_path / "pipe.bin")
     for path in (tmp_path, tmp_path / "pipe.bin", Path("/dev/zero")):
@@ -228,6 +228,11 @@ def test_a_time_that_is_none_hides_nothing_else(timestamp):
     assert record.logged_at is None
     with pytest.raises(FormatError, match="time"):
         _ = record.time
+
+
+def test_a_record_in_words_says_which_one_it_is():
+    assert repr(LoggedPrediction.from_bytes(changed())).startswith(f"<LoggedPrediction {RECORD_ID} of '")
+    assert repr(LoggedPrediction.from_path(GOLDEN / "babylog_detection.bin")).endswith(" of 'yolo' '2.0'>")
 
 
 def test_everything_but_pixels_is_plain_data():

@@ -1,6 +1,8 @@
 """Which predictions are kept."""
 
 import math
+import os
+import signal
 import sys
 import threading
 
@@ -91,6 +93,28 @@ def test_of_a_burst_from_many_threads_one_is_kept():
         sys.setswitchinterval(switch_s)
 
     assert sum(kept) == 200
+
+
+def test_a_forked_child_does_not_wait_for_a_thread_that_is_not_there():
+    chosen = sampler(FakeClock())
+    is_held, is_over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with chosen._lock:
+            is_held.set()
+            is_over.wait(20.0)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    is_held.wait(20.0)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # ends a child that waits
+        os._exit(0 if takes(chosen) else 1)
+    is_over.set()
+    holder.join()
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.parametrize("interval_s", [0.0, 1.0])

@@ -46,6 +46,17 @@ def test_a_prediction_appears_in_tensorboard_with_its_boxes_and_its_latency(make
     assert np.array_equal(pixels[100:], photograph[100:])
 
 
+def test_a_probability_that_is_no_number_is_never_the_best(make_logger, photograph, tmp_path):
+    predictions = make_logger()
+    shown = []
+    for classes in ({"nan": float("nan"), "cat": 0.5}, {"cat": 0.5}):
+        component = MultiLogger("detector")
+        predictions.log(photograph, VisionModelType.NONE, "m", "1", classification=classes, logger=component)
+        shown.append(component.take())
+
+    assert repr(shown[0]) == repr(shown[1])
+
+
 def test_a_prediction_inside_of_the_interval_is_not_shown_either(make_logger):
     predictions, component = make_logger(interval_ms=10**9), MultiLogger("detector")
     image = np.zeros((8, 8, 3), np.uint8)
