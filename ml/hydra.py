@@ -21,6 +21,7 @@ from ml.benchmarks.config import SystemCallbackConfig
 from ml.core.config import BaseConfig, conf_field
 from ml.core.errors import ConfigError
 from ml.core.registry import LOGGERS
+from ml.evaluation.config import TablesCallbackConfig
 from ml.models.config import CnnConfig
 from ml.tasks.config import DigitsConfig
 from ml.trainers.config import SupervisedTrainerConfig
@@ -42,7 +43,7 @@ _SCHEMAS: dict[str, dict[str, type[BaseConfig]]] = {
     "trainer": {"supervised": SupervisedTrainerConfig},
     "task": {"digits": DigitsConfig},
     "model": {"cnn": CnnConfig},
-    "callbacks": {"system": SystemCallbackConfig},
+    "callbacks": {"system": SystemCallbackConfig, "tables": TablesCallbackConfig},
 }
 
 

@@ -24,13 +24,16 @@ from ml.core.errors import ConfigError, FormatError
 from ml.core.state import Phase
 from ml.io.attempt_files import read_bounded, read_config
 from ml.loggers.history import Logged, last_of_a_step, read_values
-from ml.loggers.kinds import IMAGE, SCALAR, STRING
+from ml.loggers.kinds import IMAGE, SCALAR, STRING, TABLE
 from ml.loggers.places import LOG_FILE, curves_of, log_of
 from ml.loggers.strict_json import parsing
+from ml.loggers.table_file import read_table
 
 if TYPE_CHECKING:
     from pandas import DataFrame
     from PIL.Image import Image
+
+    from ml.media.table import TableData
 
 _log = logging.getLogger("ml")
 
@@ -63,6 +66,42 @@ class RunImage(NamedTuple):
 
     def _repr_png_(self) -> bytes:
         return self.path.read_bytes()
+
+
+class RunTable(NamedTuple):
+    """A logged table: where it comes from, as ``Run.scalars`` says it, and its file.
+
+    ``pandas.read_json(table.path, orient="table")`` reads it, too, with pictures as ``data:`` URIs.
+    """
+
+    key: str
+    phase: Phase
+    step: int
+    epoch: int
+    time: datetime
+    attempt: int
+    path: Path
+
+    def open(self) -> "TableData":
+        """Returns the rows that were kept, and how many there were.
+
+        Raises:
+            OSError: The file is not there.
+            FormatError: It is no table.
+        """
+        return read_table(self.path)
+
+    def to_pandas(self) -> "DataFrame":
+        """Returns the rows that were kept, pictures as PIL images.
+
+        Raises:
+            OSError, FormatError: As ``open``.
+            ConfigError: pandas is not installed.
+        """
+        _require_pandas()
+        from ml.loggers.table_frame import frame_of
+
+        return frame_of(self.open())
 
 
 class Run:
@@ -106,6 +145,12 @@ class Run:
         log = log_of(self.path)
         rows = last_of_a_step(read_values(log, IMAGE, key))
         return [RunImage(r.key, r.phase, r.step, r.epoch, r.time, r.attempt, log.parent / str(r.value)) for r in rows]
+
+    def tables(self, key: str | None = None) -> list[RunTable]:
+        """Returns the tables of a key, by default of all, by step. Their files are not opened yet."""
+        log = log_of(self.path)
+        rows = last_of_a_step(read_values(log, TABLE, key))
+        return [RunTable(r.key, r.phase, r.step, r.epoch, r.time, r.attempt, log.parent / str(r.value)) for r in rows]
 
     @property
     def config(self) -> DictConfig:

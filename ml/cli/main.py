@@ -28,6 +28,8 @@ _WORDS = {
     "fsck": "check the files of runs, and rescue what is whole",
     "bench": "measure what a program costs; show, draw and compare what benchmarks measured",
     "predictions": "list, show, follow and export records of inferences",
+    "artifacts": "list, show, compare, check and clean versions of evaluation tables",
+    "eval": "compare what models predicted, sample by sample, and show it as a page",
 }
 _MODULES = {"import": "import_run"}
 """The modules of words that no module can be called by."""

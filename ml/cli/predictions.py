@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from ml.cli.output import Output
+from ml.cli.store_choice import add_store
 
 _WORDS = {
     "ls": "list records: when, which model on which device, what it said, how sure and how fast it was",
@@ -76,7 +77,7 @@ def _configure_ls(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keys", action="store_true", help="where each record lies, instead of its id")
     parser.add_argument("--json", action="store_true", help="everything but the pictures, as JSON")
     _add_filters(parser)
-    _add_store(parser)
+    add_store(parser)
 
 
 def _configure_show(parser: argparse.ArgumentParser) -> None:
@@ -84,7 +85,7 @@ def _configure_show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", nargs="?", help="a directory or a URL")
     parser.add_argument("--png", metavar="FILE", type=Path, help="draw it here, with boxes, labels and scores")
     parser.add_argument("--json", action="store_true", help="as JSON")
-    _add_store(parser)
+    add_store(parser)
 
 
 def _configure_tail(parser: argparse.ArgumentParser) -> None:
@@ -108,7 +109,7 @@ def _configure_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", required=True, choices=("coco", "parquet", "html", "png"), help="see below")
     parser.add_argument("--images", action="store_true", help="coco and parquet: the pictures too, as they were logged")
     _add_filters(parser)
-    _add_store(parser)
+    add_store(parser)
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
@@ -132,9 +133,3 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--errors", action="store_true", help="that tell of an error")
     group.add_argument("-n", "--limit", metavar="N", type=int, help="so many at most")
     group.add_argument("--newest", action="store_true", help="the newest first")
-
-
-def _add_store(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("object stores")
-    group.add_argument("--endpoint-url", metavar="URL", help="of a server that speaks S3: http://127.0.0.1:9000")
-    group.add_argument("--region", metavar="NAME", help="of the bucket")

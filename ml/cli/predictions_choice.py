@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice
 
+from ml.cli.store_choice import is_directory, opened_bucket
 from ml.core.errors import ConfigError
-from ml.io.store import StoreConfig, open_store
 from ml.predictions.filters import Filters, in_utc
 from ml.predictions.kinds import VisionModelType
 from ml.predictions.reading import Found, Predictions, open_predictions
@@ -22,10 +22,8 @@ def opened(source: str, arguments: argparse.Namespace) -> Predictions:
         ConfigError: The URL is none, or its library is not installed.
         FileNotFoundError, NotADirectoryError: There is no such directory.
     """
-    if "://" not in source or source.startswith("file://"):
-        return open_predictions(source, max_pixels=MAX_PIXELS)
-    store = open_store(StoreConfig(source, endpoint_url=arguments.endpoint_url, region=arguments.region))
-    return open_predictions(store, max_pixels=MAX_PIXELS)
+    place = source if is_directory(source) else opened_bucket(source, arguments)
+    return open_predictions(place, max_pixels=MAX_PIXELS)
 
 
 def chosen(predictions: Predictions, arguments: argparse.Namespace) -> Iterator[Found]:

@@ -2,18 +2,21 @@
 
 import argparse
 import json
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from ml.cli.numbers import compact
 from ml.cli.output import Column, Output, printable
 from ml.cli.predictions_choice import chosen, limited, opened
-from ml.cli.predictions_text import as_json, device_of, time_of
+from ml.cli.predictions_json import as_json
 from ml.predictions.reading import Found
-from ml.predictions.results import summary_of, surest_of
+from ml.predictions.results import device_text_of, summary_of, surest_of, time_text_of
 
 _ROWS = 500  # of a table; what comes behind is a table of its own, so that any number can be listed
 _MAX_NAME, _MAX_ERROR = 32, 60  # columns of a terminal
+
+_log = logging.getLogger("ml")
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -28,8 +31,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.json:
         _write_json(found, output)
         return 0
+    count = 0
     while rows := list(islice(found, _ROWS)):
         _print(rows, output, has_keys=arguments.keys)
+        count += len(rows)
+    if not count:
+        _log.warning("No record in %s is one of those that were asked for.", arguments.source)
     return 0
 
 
@@ -52,7 +59,7 @@ def _print(rows: Sequence[Found], output: Output, *, has_keys: bool) -> None:
     output.table([column for column in columns if id(column) in shown])
     hidden = [column.header for column in columns if id(column) not in shown]
     if hidden:
-        text = f"{len(hidden)} columns more, for --json: {', '.join(hidden)}"
+        text = f"{len(hidden)} more, for --json: {', '.join(hidden)}"
         output.line(output.shortened(text, output.width), style="dim")
 
 
@@ -83,11 +90,11 @@ def _columns(rows: Sequence[Found], output: Output, *, has_keys: bool) -> Iterat
         return ["-" if value is None else format(value, form) if form else compact(value) for value in values]
 
     columns = [
-        Column("time (UTC)", [time_of(one) for one in records]),
+        Column("time (UTC)", [time_text_of(one) for one in records]),
         Column("type", texts(one.model["type"].lower() for one in records)),
         Column("model", texts(one.model["name"] for one in records)),
         Column("version", texts(one.model["version"] for one in records)),
-        Column("device", texts(map(device_of, records))),
+        Column("device", texts(map(device_text_of, records))),
         Column("result", texts(map(summary_of, records)), style="bold"),
         Column("confidence", numbers((one and one.confidence for one in surest), ".3f"), is_number=True),
         Column("latency (ms)", numbers((one.inference_stats["latency_ms"] for one in records), ""), is_number=True),

@@ -7,14 +7,14 @@ from ml.cli.names import listed
 from ml.cli.numbers import compact, size
 from ml.cli.output import Column, Output, printable
 from ml.cli.predictions_choice import MAX_PIXELS, opened
-from ml.cli.predictions_text import as_json, device_of, time_of
+from ml.cli.predictions_json import as_json
 from ml.core.errors import ConfigError
 from ml.io.atomic import write_atomically
 from ml.predictions.drawing import annotated_png
 from ml.predictions.layout import parse_key
 from ml.predictions.logged import LoggedPrediction
 from ml.predictions.reading import Found, Predictions
-from ml.predictions.results import size_of
+from ml.predictions.results import device_text_of, model_text_of, size_of, time_text_of
 
 _PRIVATE = 0o600  # as what it was made from
 _MAX_ROWS = 50
@@ -123,16 +123,16 @@ def _name(name: str, output: Output) -> str:
 
 
 def _facts(prediction: LoggedPrediction) -> list[tuple[str, str]]:
-    model, stats = prediction.model, prediction.inference_stats
-    logged_at, latency = prediction.logged_at, stats["latency_ms"]
+    stats, logged_at = prediction.inference_stats, prediction.logged_at
+    latency = stats["latency_ms"]
     facts = [
         ("id", prediction.record_id),
-        ("time", f"{time_of(prediction)} UTC"),
+        ("time", f"{time_text_of(prediction)} UTC"),
         ("logged", "" if logged_at is None else f"{logged_at:%Y-%m-%d %H:%M:%S.%f} UTC"),
         ("run", prediction.run_id),
-        ("type", model["type"].lower()),
-        ("model", " ".join(filter(None, (model["name"], model["version"])))),
-        ("device", device_of(prediction)),
+        ("type", prediction.model["type"].lower()),
+        ("model", model_text_of(prediction)),
+        ("device", device_text_of(prediction)),
         ("latency", "" if latency is None else f"{compact(latency)} ms on {stats['inference_device']}"),
         ("error", prediction.error_message),
         ("image", _image(prediction)),

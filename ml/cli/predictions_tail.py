@@ -3,17 +3,19 @@
 import argparse
 import json
 import logging
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 from ml.cli.numbers import compact
 from ml.cli.output import Output, printable
-from ml.cli.predictions_text import as_json, device_of, time_of
+from ml.cli.predictions_json import as_json
 from ml.core.errors import ConfigError
 from ml.predictions.logged import LoggedPrediction
-from ml.predictions.results import summary_of, surest_of
+from ml.predictions.results import device_text_of, model_text_of, summary_of, surest_of, time_text_of
 from ml.predictions.subscriber import Subscriber
 
+_QUIET_S = 5.0  # then somebody may have mistaken the topic or the port
 _MAX_KEY_BYTES = 200  # of the file that holds one; a key has 40 characters
 
 _log = logging.getLogger("ml")
@@ -37,18 +39,37 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         port,
         arguments.topic,
         max_data_history=1,
+        timeout_s=_QUIET_S,
         server_public_key=_key(arguments.server_key),
         client_secret_key=_key(arguments.client_key),
     ) as subscriber:
         gaps = _Gaps(subscriber)
         try:
-            for record in islice(subscriber, arguments.count):
+            for record in islice(records_of(subscriber, arguments.topic, arguments.address), arguments.count):
                 gaps.tell()
                 output.write(f"{json.dumps(as_json(record)) if arguments.json else _line(record)}\n")
                 output.flush()
         except KeyboardInterrupt:
             gaps.tell()
     return 0
+
+
+def records_of(subscriber: Subscriber, topic: str, source: str) -> Iterator[LoggedPrediction]:
+    """Yields the records as they come, until the subscriber is closed; says once if at first there are none.
+
+    Args:
+        subscriber: Iterating it ends when none has come for a while.
+        topic: Which records, as the user wrote it: a wrong one is never answered.
+        source: Whose, alike.
+    """
+    is_told = False
+    while not subscriber.is_closed:
+        yield from subscriber
+        if not (is_told or subscriber.history or subscriber.is_closed):
+            is_told = True
+            refused = subscriber.refused
+            why = f"{refused} attempts to connect failed" if refused else "topics are exact, by default a device's name"
+            _log.warning("No record of %r from %s yet (%s). Waiting.", printable(topic), printable(source), why)
 
 
 class _Gaps:
@@ -69,9 +90,9 @@ class _Gaps:
 def _line(record: LoggedPrediction) -> str:
     surest, latency = surest_of(record), record.inference_stats["latency_ms"]
     parts = [
-        time_of(record),
-        device_of(record),
-        " ".join(filter(None, (record.model["name"], record.model["version"]))),
+        time_text_of(record),
+        device_text_of(record),
+        model_text_of(record),
         summary_of(record),
         "" if surest is None else f"{surest.confidence:.3f}",
         "" if latency is None else f"{compact(latency)} ms",

@@ -158,7 +158,9 @@ LOGGERS: Registry[Any] = Registry(
 TASKS: Registry[Any] = Registry("task", "ml.tasks", {"digits": "ml.tasks.digits"})
 MODELS: Registry[Any] = Registry("model", "ml.models", {"cnn": "ml.models.cnn"})
 TRAINERS: Registry[Any] = Registry("trainer", "ml.trainers", {"supervised": "ml.trainers.supervised"})
-CALLBACKS: Registry[Any] = Registry("callback", "ml.callbacks", {"system": "ml.benchmarks.system"})
+CALLBACKS: Registry[Any] = Registry(
+    "callback", "ml.callbacks", {"system": "ml.benchmarks.system", "tables": "ml.evaluation.validation"}
+)
 
 register_logger = LOGGERS.register
 register_task = TASKS.register

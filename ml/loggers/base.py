@@ -27,6 +27,8 @@ from ml.loggers.limits import RateLimit
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ml.media.table import TableData
+
 ON_FULL = ("drop_media", "wait")
 _AMOUNTS = (
     "write_every_n_seconds",
@@ -186,6 +188,9 @@ class BaseLogger(BaseObject[ConfigT], Generic[ConfigT], ABC):
 
     def log_point_cloud(self, key: str, value: "Callable[[], Tensor]", state: State, namespace: str) -> None:
         """Takes points: shape (B, N, 3), float32; ``value.colors`` is uint8 (B, N, 3) or ``None``."""
+
+    def log_table(self, key: str, value: "Callable[[], TableData]", state: State, namespace: str) -> None:
+        """Takes a table: columns of numbers, texts, truth values, times, arrays or pictures; see ``TableData``."""
 
     @abstractmethod
     def write(self, state: State) -> None:

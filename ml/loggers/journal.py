@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from omegaconf import DictConfig
 
@@ -80,10 +81,10 @@ class JournalLogger(BaseLogger[JournalLoggerConfig]):
         if form is None:
             self._log_record(value.kind, key, state, namespace, {"histogram": histogram_fields(value.histogram())})
             return
-        about: dict[str, Json] = {"form": form, "shape": [*value.array().shape], **value.rates()}
+        about: dict[str, Json] = {"form": form, **cast(dict[str, Json], value.about())}
         self._log_file(value.kind, key, state, namespace, about, value.encoded(form))
 
-    log_image = log_audio = log_video = log_histogram = log_point_cloud = _log_media  # type: ignore[assignment]
+    log_image = log_audio = log_video = log_histogram = log_point_cloud = log_table = _log_media  # type: ignore[assignment]
 
     def write(self, state: State) -> None:
         logged, self._logged, self._rows_of, self._rows = self._logged, [], {}, None

@@ -81,12 +81,12 @@ class JsonLogger(BaseLogger[JsonLoggerConfig]):
             folder = Path(MEDIA, value.kind.name, safe_segment(namespace), safe_segment(key))
             file = folder / f"{state.phase}-{state.num_steps:08d}-{digest[:12]}.{form}"
             self._media.append((self.log_directory / file, data))
-            shape: list[Json] = [*value.array().shape]
-            entry = {"path": file.as_posix(), "shape": shape, "sha256": digest, **value.rates()}
+            about = cast(dict[str, Json], value.about())
+            entry = {"path": file.as_posix(), "shape": about.pop("shape"), "sha256": digest, **about}
         path = series_path(namespace, key)
         self._section(value.kind.section, state, path)[path] = entry
 
-    log_image = log_audio = log_video = log_histogram = log_point_cloud = _log_media  # type: ignore[assignment]
+    log_image = log_audio = log_video = log_histogram = log_point_cloud = log_table = _log_media  # type: ignore[assignment]
 
     def write(self, state: State) -> None:
         lines, self._lines, self._line_of = self._lines, [], {}

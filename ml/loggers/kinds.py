@@ -6,6 +6,7 @@ is copied (law 10), and how the copy becomes the common format. Values that
 belong to a key beside the value itself (labels, a sample rate) are its options.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +16,7 @@ import numpy as np
 from ml.core.errors import LogValueError
 from ml.loggers import device
 from ml.loggers.snapshot import Snapshots
+from ml.loggers.table_selection import Plain, select_table
 from ml.loggers.tensors import MAX_BYTES, is_tensor, take
 from ml.media.arrays import as_array, evenly_spaced
 from ml.media.points import point_axis, point_indices
@@ -22,6 +24,7 @@ from ml.media.video import DEFAULT_FPS, frame_indices
 
 if TYPE_CHECKING:
     from ml.media.histogram import Histogram
+    from ml.media.table import TableData
 
 
 class ImageOptions(NamedTuple):
@@ -68,12 +71,18 @@ class PointOptions(NamedTuple):
     colors: object = None
 
 
+class TableOptions(NamedTuple):
+    """A table. Of more rows the first ``max_rows`` are kept."""
+
+    max_rows: int = 10_000
+
+
 class Common(NamedTuple):
     """A media value in its common format, as numpy.
 
     Attributes:
         array: Pictures uint8 (C, H, W), video uint8 (T, C, H, W), clips float32 (T,) or (C, T),
-            points float32 (B, N, 3), the sample a histogram was made of.
+            points float32 (B, N, 3), the sample a histogram was made of; empty for a table.
         scale: What the array is multiplied by to be the normalized tensor.
     """
 
@@ -83,6 +92,7 @@ class Common(NamedTuple):
     fps: float = 0.0
     colors: "np.ndarray | None" = None
     histogram: "Histogram | None" = None
+    table: "TableData | None" = None
     warning: str = ""
 
 
@@ -101,7 +111,10 @@ class Kind:
         droppable: Whether it is media: rate limited apart, and the first to go when room is short.
         limited: Whether a window keeps one value a key; else every value is kept.
         reducible: Whether a window may hold a mean, sum, min or max of the values.
-        encoders: Makes the bytes of a file of each form.
+        encoders: Makes the bytes of a file of each form; the first one is the form that is kept. A media kind
+            without a form is kept as the bins of its histogram.
+        decode: Undoes the first encoder, given what was noted beside the file: ``shape``, and what else the
+            value had of ``Lazy.about``. Whatever is wrong with a file, it raises a ``ValueError`` or a ``LookupError``.
     """
 
     name: str
@@ -114,6 +127,7 @@ class Kind:
     limited: bool = True
     reducible: bool = False
     encoders: "Mapping[str, Callable[[Common], bytes]]" = field(default_factory=dict)
+    decode: "Callable[[bytes, Mapping[str, Any]], Common] | None" = None
 
     def __repr__(self) -> str:
         return self.name
@@ -278,10 +292,31 @@ def _munge_points(copied: list[Any], options: PointOptions) -> Common:
     return Common(made, colors=made_colors)
 
 
+def _select_table(snapshots: Snapshots, value: object, options: TableOptions | None) -> object:
+    return select_table(value, max_rows=(options or TableOptions()).max_rows)
+
+
+def _munge_table(copied: list[Any], options: object) -> Common:
+    from ml.io.breath import Breath
+    from ml.media import table
+
+    names, columns, total_rows = copied
+    cells = [column.cells if isinstance(column, Plain) else column for column in columns]
+    made = table.standardize_table(dict(zip(names, cells, strict=True)), total_rows=total_rows, rest=Breath())
+    cut = f"the first {len(made):,} of {total_rows:,} rows are kept." if len(made) < total_rows else ""
+    return Common(np.empty(0), table=made, warning=cut)
+
+
 def _png(common: Common) -> bytes:
     from ml.media.image import encode_png
 
     return encode_png(common.array)
+
+
+def _from_png(data: bytes, about: Mapping[str, Any]) -> Common:
+    from ml.media.decode import decode_png
+
+    return Common(decode_png(data, _shape(about)), scale=1 / 255)
 
 
 def _wav(common: Common) -> bytes:
@@ -291,10 +326,22 @@ def _wav(common: Common) -> bytes:
     return encode_wav(common.array, common.sample_rate)
 
 
+def _from_wav(data: bytes, about: Mapping[str, Any]) -> Common:
+    from ml.media.decode import decode_wav
+
+    return Common(decode_wav(data, _shape(about)), sample_rate=int(about["sample_rate"]))
+
+
 def _gif(common: Common) -> bytes:
     from ml.media.video import encode_gif
 
     return encode_gif(common.array, common.fps)
+
+
+def _from_gif(data: bytes, about: Mapping[str, Any]) -> Common:
+    from ml.media.decode import decode_gif
+
+    return Common(decode_gif(data, _shape(about)), scale=1 / 255, fps=float(about["fps"]))
 
 
 def _ply(common: Common) -> bytes:
@@ -303,14 +350,61 @@ def _ply(common: Common) -> bytes:
     return encode_ply(common.array, common.colors)
 
 
+def _from_ply(data: bytes, about: Mapping[str, Any]) -> Common:
+    from ml.media.decode import decode_ply
+
+    points, colors = decode_ply(data, _shape(about))
+    return Common(points, colors=colors)
+
+
+def _json(common: Common) -> bytes:
+    from ml.loggers.table_file import encode_table
+
+    assert common.table is not None
+    return encode_table(common.table)
+
+
+def _from_json(data: bytes, about: Mapping[str, Any]) -> Common:
+    from ml.loggers.table_file import decode_table
+
+    return Common(np.empty(0), table=decode_table(data))
+
+
+def _shape(about: Mapping[str, Any]) -> tuple[int, ...]:
+    return tuple(map(int, about["shape"]))
+
+
 SCALAR = Kind("scalar", "log_scalar", "scalars", Snapshots.scalar, lambda: 0.5, droppable=False, reducible=True)
 STRING = Kind("string", "log_string", "strings", _select_text, lambda: "text", droppable=False, limited=False)
-IMAGE = Kind("image", "log_image", "images", _select_image, lambda: np.eye(8), _munge_image, encoders={"png": _png})
+IMAGE = Kind(
+    "image",
+    "log_image",
+    "images",
+    _select_image,
+    lambda: np.eye(8),
+    _munge_image,
+    encoders={"png": _png},
+    decode=_from_png,
+)
 AUDIO = Kind(
-    "audio", "log_audio", "audios", _select_audio, lambda: np.linspace(-1, 1, 100), _munge_audio, encoders={"wav": _wav}
+    "audio",
+    "log_audio",
+    "audios",
+    _select_audio,
+    lambda: np.linspace(-1, 1, 100),
+    _munge_audio,
+    encoders={"wav": _wav},
+    decode=_from_wav,
 )
 VIDEO = Kind(
-    "video", "log_video", "videos", _select_video, lambda: np.ones((2, 8, 8)), _munge_video, encoders={"gif": _gif}
+    "video",
+    "log_video",
+    "videos",
+    _select_video,
+    lambda: np.ones((2, 8, 8)),
+    _munge_video,
+    encoders={"gif": _gif},
+    decode=_from_gif,
 )
 HISTOGRAM = Kind(
     "histogram", "log_histogram", "histograms", _select_histogram, lambda: np.arange(9.0), _munge_histogram
@@ -323,6 +417,17 @@ POINT_CLOUD = Kind(
     lambda: np.eye(3),
     _munge_points,
     encoders={"ply": _ply},
+    decode=_from_ply,
+)
+TABLE = Kind(
+    "table",
+    "log_table",
+    "tables",
+    _select_table,
+    lambda: {"label": [3, 5], "score": [0.5, math.nan], "note": ["text", None]},
+    _munge_table,
+    encoders={"json": _json},
+    decode=_from_json,
 )
 
-KINDS = (SCALAR, STRING, IMAGE, AUDIO, VIDEO, HISTOGRAM, POINT_CLOUD)
+KINDS = (SCALAR, STRING, IMAGE, AUDIO, VIDEO, HISTOGRAM, POINT_CLOUD, TABLE)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class MemoryEntry(NamedTuple):
-    """A value as it was written: a number, a text, or the array of a media value."""
+    """A value as it was written: a number, a text, a ``TableData``, or the array of another media value."""
 
     phase: Phase
     step: int
@@ -57,6 +57,9 @@ class MemoryLogger(BaseLogger[BaseLoggerConfig]):
         self._rows.append(MemoryEntry(state.phase, state.num_steps, namespace, key, made))
 
     log_string = log_image = log_audio = log_video = log_histogram = log_point_cloud = log_scalar
+
+    def log_table(self, key: str, value: Callable[[], object], state: State, namespace: str) -> None:
+        self._rows.append(MemoryEntry(state.phase, state.num_steps, namespace, key, value()))
 
     def write(self, state: State) -> None:
         rows, self._rows = self._rows, []

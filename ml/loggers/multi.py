@@ -75,7 +75,7 @@ class MultiLogger:
     a callable runs at most once, at the end of the step, and only if a backend
     wants the value. A value that is not a callable must not be changed in place
     until then: in a torch tensor that is noticed, and fails the value as ``mutated``;
-    in an array, an inference tensor, and in boxes, scores and colors it is not.
+    in an array, an inference tensor, a table, and in boxes, scores and colors it is not.
 
     Calls are thread-safe and re-entrant. None of them raises: what is wrong with a
     value is found and reported when it is computed. ``torch.compile`` leaves them
@@ -302,6 +302,28 @@ class MultiLogger:
             colors: Shape (N, 3) or (B, N, 3), uint8 or floats in [0, 1], or a callable that gives them.
         """
         self._add(kinds.POINT_CLOUD, key, value, namespace, kinds.PointOptions(max_points, colors))
+
+    @outside_of_graphs
+    def log_table(
+        self,
+        key: str,
+        value: object,
+        *,
+        namespace: str | None = None,
+        max_rows: int = 10_000,
+    ) -> None:
+        """Logs a table: numbers, texts, truth values, times, small arrays and pictures, in columns.
+
+        Args:
+            key: The key within the namespace.
+            value: A mapping of column to sequence, each of the same length, an array or a tensor with a row for each
+                element of its first axis among them; a data frame; what has ``column_names`` and ``iter_batches()``
+                (``ml.media.table.TableLike``); or a callable that gives one. What its cells become,
+                ``ml.media.table.standardize_table`` says.
+            namespace: Instead of the component's own.
+            max_rows: Of more rows, the first ones are kept: sort it by what matters.
+        """
+        self._add(kinds.TABLE, key, value, namespace, kinds.TableOptions(max_rows))
 
     @outside_of_graphs
     def log(

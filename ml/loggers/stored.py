@@ -1,12 +1,12 @@
 """Values as files have them, and media that were written by a backend and are given to another one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from ml.core.errors import FormatError, LogValueError
-from ml.loggers.kinds import AUDIO, HISTOGRAM, IMAGE, POINT_CLOUD, VIDEO, Common, Kind
+from ml.loggers.kinds import HISTOGRAM, Common, Kind
 from ml.loggers.strict_json import Json, number, parsing, real, strict
 from ml.loggers.values import Lazy
 from ml.media.histogram import Histogram
@@ -103,7 +103,8 @@ class StoredMedia(Lazy):
             if self._common is None:
                 try:
                     with parsing("no file of its kind"):
-                        self._common = _DECODERS[self.kind](self._data, self._about)
+                        assert self.kind.decode is not None, "a kind that is kept in files reads them"
+                        self._common = self.kind.decode(self._data, self._about)
                 except FormatError as error:
                     problem = f"its file cannot be read ({error.message})"
                     self._error = LogValueError(problem).located(self.path, self.origin)
@@ -135,40 +136,3 @@ class StoredHistogram(Lazy):
     def _refuse(self) -> NoReturn:
         problem = "a histogram that was written has its bins alone, not the values that it was made of"
         raise LogValueError(problem, "Use histogram().", path=self.path, origin=self.origin)
-
-
-def _image(data: bytes, about: Mapping[str, Any]) -> Common:
-    from ml.media.decode import decode_png
-
-    return Common(decode_png(data, _shape(about)), scale=1 / 255)
-
-
-def _audio(data: bytes, about: Mapping[str, Any]) -> Common:
-    from ml.media.decode import decode_wav
-
-    return Common(decode_wav(data, _shape(about)), sample_rate=int(about["sample_rate"]))
-
-
-def _video(data: bytes, about: Mapping[str, Any]) -> Common:
-    from ml.media.decode import decode_gif
-
-    return Common(decode_gif(data, _shape(about)), scale=1 / 255, fps=float(about["fps"]))
-
-
-def _points(data: bytes, about: Mapping[str, Any]) -> Common:
-    from ml.media.decode import decode_ply
-
-    points, colors = decode_ply(data, _shape(about))
-    return Common(points, colors=colors)
-
-
-def _shape(about: Mapping[str, Any]) -> Sequence[int]:
-    return tuple(map(int, about["shape"]))
-
-
-_DECODERS: dict[Kind, Callable[[bytes, Mapping[str, Any]], Common]] = {
-    IMAGE: _image,
-    AUDIO: _audio,
-    VIDEO: _video,
-    POINT_CLOUD: _points,
-}

@@ -29,7 +29,7 @@ from ml.core.run import RunContext
 from ml.core.state import Phase, State
 from ml.loggers.base import BaseLogger, BaseLoggerConfig
 from ml.loggers.event_files import EventFile, EventFiles, record, scalar_head, scalars_event
-from ml.loggers.kinds import AUDIO, HISTOGRAM, IMAGE, POINT_CLOUD, STRING, VIDEO, Kind
+from ml.loggers.kinds import AUDIO, HISTOGRAM, IMAGE, POINT_CLOUD, STRING, TABLE, VIDEO, Kind
 from ml.loggers.tensorboard_tags import Tags, tag_name
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ml.loggers.values import Lazy
+    from ml.media.table import TableData
 
 _log = logging.getLogger("ml")
 _pack_float = struct.Struct("<f").pack
@@ -104,7 +105,8 @@ class TensorBoardLogger(BaseLogger[TensorBoardLoggerConfig]):
     example ``task/sample.image`` beside a scalar ``task/sample``; scalars never
     do. What earlier attempts used a tag for is not looked up.
 
-    Several strings of one key in a step become one table. NaN and infinities of a
+    Several strings of one key in a step become one table. Of a logged table the first 50 rows are a text, and the first
+    64 pictures a grid: the JSON backend keeps all. NaN and infinities of a
     histogram are counted in a scalar ``<tag>.nonfinite``, when there are any.
     Hyperparameters are the settings that are numbers, truth values or texts.
     """
@@ -203,6 +205,20 @@ class TensorBoardLogger(BaseLogger[TensorBoardLoggerConfig]):
         lazy = cast("Lazy", value)
         build = partial(events.points, vertices=lazy.array(), colors=lazy.colors)
         self._add(key, state, namespace, POINT_CLOUD, build)
+
+    def log_table(self, key: str, value: "Callable[[], TableData]", state: State, namespace: str) -> None:
+        """Takes the first rows of a table as a text, and pictures of its first column of them as ``<key>.images``."""
+        from ml.loggers import tensorboard_events as events
+        from ml.loggers.table_text import markdown
+        from ml.media.image import encode_png
+        from ml.media.table_pictures import picture_grid
+
+        table = value()
+        self._add(key, state, namespace, TABLE, partial(events.text, texts=[markdown(table)]))
+        grid = picture_grid(table.columns)
+        if grid is not None:
+            build = partial(events.picture, encoded=encode_png(grid), shape=grid.shape)
+            self._add(f"{key}.images", state, namespace, IMAGE, build)
 
     def write(self, state: State) -> None:
         """Appends everything logged since the last write, each phase in one piece."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ml.loggers.kinds import Common, Kind
     from ml.media.histogram import Histogram
+    from ml.media.table import TableData
 
 
 def series_path(namespace: str, key: str) -> str:
@@ -82,22 +83,35 @@ class Lazy:
         self._is_told = False
         self._lock = Lock()
 
-    def __call__(self) -> "Tensor | tuple[Tensor, int]":
-        """Returns the value in the common format, as CPU tensors without a graph.
+    def __call__(self) -> "Tensor | tuple[Tensor, int] | TableData":
+        """Returns the value in the common format, as CPU tensors without a graph; a table as it is.
 
         Raises:
             LogValueError: It has none.
         """
         common = self._munged()
+        if common.table is not None:
+            return common.table
         tensor = tensors.tensor(common.array, scale=common.scale)
         return (tensor, common.sample_rate) if common.sample_rate is not None else tensor
 
     def array(self) -> "np.ndarray":
-        """Returns the value as numpy: uint8 for pictures and video, float32 for audio and points."""
-        return self._munged().array
+        """Returns the value as numpy: uint8 for pictures and video, float32 for audio and points.
+
+        Raises:
+            LogValueError: It is a table, or has no common format.
+        """
+        common = self._munged()
+        if common.table is not None:
+            raise LogValueError("a table is no array", "Use table().", path=self.path, origin=self.origin)
+        return common.array
 
     def encoded(self, form: str) -> bytes:
-        """Returns the bytes of a file: ``"png"`` for images, ``"gif"`` for video, ``"wav"`` for audio."""
+        """Returns the bytes of a file, in a form that the kind has: ``"png"`` of an image, ``"json"`` of a table.
+
+        Raises:
+            LogValueError: The kind has no such form, or the value no common format.
+        """
         encoder = self.kind.encoders.get(form)
         if encoder is None:
             known = ", ".join(self.kind.encoders) or "none"
@@ -115,6 +129,17 @@ class Lazy:
             raise LogValueError(f"a value of kind {self.kind.name} has no histogram")
         return histogram
 
+    def table(self) -> "TableData":
+        """Returns the columns of a table.
+
+        Raises:
+            LogValueError: It is none, or has no common format.
+        """
+        table = self._munged().table
+        if table is None:
+            raise LogValueError(f"a value of kind {self.kind.name} is no table")
+        return table
+
     def begin_telling(self) -> bool:
         """Returns whether its failure is to be reported: True once, as every backend that it is given to fails."""
         with self._lock:
@@ -131,7 +156,7 @@ class Lazy:
         """About what a backend writes of it: the largest encoded form, else the bins of a histogram, or the array."""
         if self._encoded:
             return max(map(len, self._encoded.values()))
-        if self._common is None:
+        if self._common is None or self._common.table is not None:
             return self.size_bytes
         histogram = self._common.histogram
         return self._common.array.nbytes if histogram is None else histogram.counts.nbytes + histogram.edges.nbytes
@@ -146,14 +171,19 @@ class Lazy:
         """Samples per second of a clip; ``None`` for other kinds."""
         return self._munged().sample_rate
 
-    def rates(self) -> dict[str, int | float]:
-        """Returns what of ``sample_rate`` and ``fps`` the value has, by these names."""
-        found: dict[str, int | float] = {}
-        if self.sample_rate is not None:
-            found["sample_rate"] = self.sample_rate
-        if self.fps:
-            found["fps"] = self.fps
-        return found
+    def about(self) -> dict[str, "list[int] | int | float"]:
+        """Returns what is noted beside a file of it: ``shape``, and ``sample_rate`` or ``fps`` if it has that.
+
+        The shape of a table is its rows and columns.
+        """
+        common = self._munged()
+        shape = common.array.shape if common.table is None else (len(common.table), len(common.table.columns))
+        noted: dict[str, list[int] | int | float] = {"shape": list(shape)}
+        if common.sample_rate is not None:
+            noted["sample_rate"] = common.sample_rate
+        if common.fps:
+            noted["fps"] = common.fps
+        return noted
 
     @property
     def colors(self) -> "np.ndarray | None":

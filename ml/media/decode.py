@@ -6,6 +6,7 @@ was written, before anything of that size is allocated; that shape is bounded to
 
 import io
 import math
+import struct
 import wave
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,11 +20,26 @@ from ml.media.points import Colors, Points
 
 MAX_ELEMENTS = 2**27
 
+_PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+_COLOR_TYPES = {0: 1, 2: 3, 6: 4}  # to channels
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _PCM_SCALE = np.float32(2**15)
 _PLY_END = b"\nend_header\n"
 _PLY_MAX_HEADER_BYTES = 1000
 _PLY_COLORS = ("red", "green", "blue")
+
+
+def png_shape(data: bytes) -> tuple[int, int, int]:
+    """Returns the shape (C, H, W) that the header of a PNG file says, which ``encode_png`` made.
+
+    Raises:
+        FormatError: It has no such header.
+    """
+    channels = _COLOR_TYPES.get(data[25]) if len(data) > 25 else None
+    if channels is None or data[:16] != _PNG_START:
+        raise FormatError("this is no PNG file of gray, RGB or RGBA pixels")
+    width, height = struct.unpack_from(">II", data, 16)
+    return channels, height, width
 
 
 def decode_png(data: bytes, shape: Sequence[int]) -> Pixels:

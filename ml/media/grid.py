@@ -108,10 +108,10 @@ def _cells(images: Array | Sequence[object]) -> list[Pixels]:
     arrays = [channels_first(as_array(image)) for image in images]
     if not arrays:
         raise LogValueError("a batch of images holds at least one, got 0", "Skip empty batches.")
-    return _to_uint8_together(arrays)
+    return to_uint8_together(arrays)
 
 
-def _to_uint8_together(arrays: Sequence[Array]) -> list[Pixels]:
+def to_uint8_together(arrays: Sequence[Array]) -> list[Pixels]:
     """Returns all as uint8, with one range for those of one dtype."""
     together: dict[np.dtype[np.generic], list[int]] = {}
     for index, array in enumerate(arrays):

@@ -113,7 +113,7 @@ def encode_image(image: Picture, codec: Codec, quality: int = DEFAULT_QUALITY) -
 
 
 def _encoded_jpeg(image: Picture, quality: int) -> EncodedImage:
-    """Returns a picture as a JPEG file. Pillow would hold the interpreter's lock meanwhile, and take half as long again."""
+    """Returns a picture as a JPEG file. Pillow would keep the interpreter's lock, and take half as long again."""
     try:
         from simplejpeg import encode_jpeg
     except ImportError as error:

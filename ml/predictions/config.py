@@ -3,6 +3,7 @@
 import math
 import platform
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from ml.core.errors import ConfigError
@@ -132,6 +133,11 @@ def checked(config: PredictionLoggerConfig) -> None:
             raise ConfigError("retention='oldest_first' deletes past max_local_bytes, which is not set. Set it.")
     if config.cloud is not None:
         _check_range("max_spool_bytes", config.cloud.max_spool_bytes, 2**20, math.inf)
+
+
+def directory_of(config: PredictionLoggerConfig) -> Path:
+    """Returns where files of the logger lie: records, unless there are none, and what it has to tell."""
+    return Path(config.local.directory if config.local is not None else DEFAULT_DIRECTORY)
 
 
 def device_name_of(config: PredictionLoggerConfig) -> str:

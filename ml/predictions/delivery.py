@@ -11,6 +11,7 @@ from ml.io.worker import Worker
 from ml.loggers.report import Reporter, text_of
 from ml.loggers.runner import Task
 from ml.loggers.stats import Dropped, Tally
+from ml.predictions.config import OnFull
 from ml.predictions.record import Record
 from ml.predictions.sink import MAX_FLUSH_S, Outcome, Sink
 
@@ -39,17 +40,18 @@ class Delivery:
 
     Args:
         sink: Used on the worker's thread alone from now on.
-        max_bytes: What may wait. When more would, the oldest records are dropped and counted.
-        is_patient: Whether ``put`` rather waits for room.
+        max_bytes: What may wait.
+        on_full: What becomes of a record for which there is no room: the oldest are dropped for it, or it is, both
+            counted; or ``put`` waits for room.
         reporter: Told what fails.
 
     Attributes:
         tally: The counts.
     """
 
-    def __init__(self, sink: Sink, *, max_bytes: int, is_patient: bool, reporter: Reporter) -> None:
+    def __init__(self, sink: Sink, *, max_bytes: int, on_full: OnFull, reporter: Reporter) -> None:
         self.sink, self.tally = sink, Tally()
-        self._max_bytes, self._is_patient, self._reporter = max_bytes, is_patient, reporter
+        self._max_bytes, self._on_full, self._reporter = max_bytes, on_full, reporter
         self._retry_s = _FIRST_RETRY_S
         self._end_s: float | None = None  # when whoever closes it waits no longer
         self._worker: Worker[Parcel | Task] = Worker(
@@ -73,11 +75,15 @@ class Delivery:
         """Queues a record, whose value was accepted by ``tally``. What is dropped for it is counted and told."""
         size_bytes = len(parcel.record.data)
         room_bytes = max(0, self._max_bytes - size_bytes)
-        if self._is_patient and self._worker.queued_bytes > room_bytes:  # asking alone would wake the sink's thread
+        is_full = self._worker.queued_bytes > room_bytes
+        if is_full and self._on_full == "wait":  # asking alone would wake the sink's thread
             self._worker.wait_for_room(room_bytes)
         reason: Dropped = "queue_full" if self._worker.is_alive else "closed"
         try:
-            self._drop(self._worker.submit(parcel, size_bytes=size_bytes), reason)
+            if is_full and self._on_full == "drop_newest":
+                self._drop([parcel], reason)
+            else:
+                self._drop(self._worker.submit(parcel, size_bytes=size_bytes), reason)
         except BaseException as error:  # of a callback; the record's other sinks are still to get it
             self._tell_of_callback(error)
 
@@ -135,7 +141,7 @@ class Delivery:
         except (OSError, WriteError) as error:
             if not isinstance(error, ClosedError):
                 self._tell(
-                    f"cannot write now: {text_of(error)}. What waits is kept and offered again.",
+                    f"cannot write now: {text_of(error).rstrip('.')}. What waits is kept and offered again.",
                     error,
                 )
                 delay_s, self._retry_s = self._retry_s, min(2 * self._retry_s, _LAST_RETRY_S)

@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from ml.core.errors import LogValueError
+from ml.predictions.census import check_counts
 from ml.predictions.kinds import InferenceDevice, VisionModelType
 from ml.predictions.record import Box, Class
 
@@ -122,7 +123,10 @@ def checked_boxes(value: object) -> tuple[Box, ...]:
     """
     if value is None:
         return ()
-    return tuple([_box(item, index) for index, item in enumerate(_items("detection", value, _BOX_FIX))])
+    items = _items("detection", value, _BOX_FIX)
+    if problem := check_counts(len(items), 0):  # before each is looked at
+        raise LogValueError(problem, "Log the most confident ones.")
+    return tuple([_box(item, index) for index, item in enumerate(items)])
 
 
 def best_confidence(classes: Iterable[Class], boxes: Iterable[Box]) -> float | None:

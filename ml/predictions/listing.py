@@ -104,7 +104,11 @@ class DirectoryListing:
         is_before = operator.gt if newest_first else operator.lt
         last = ""
         while True:
-            names = (entry.name for entry in self._entries(folder) if _is_record(entry.name) and not entry.is_dir())
+            names = (
+                entry.name
+                for entry in self._entries(folder)
+                if _is_record(entry.name) and entry.is_file(follow_symlinks=False)
+            )
             rest = (name for name in names if not last or is_before(last, order_of(name)))
             found = _first(rest, page, newest_first=newest_first)
             yield from (_joined(folder, name) for name in found)

@@ -33,12 +33,13 @@ from ml.loggers.stats import Dropped, LoggerStats
 from ml.predictions import drafts
 from ml.predictions.buffers import Buffers
 from ml.predictions.config import (
-    DEFAULT_DIRECTORY,
     FOREVER_S,
+    OnFull,
     PredictionLoggerConfig,
     checked,
     close_timeout_s_of,
     device_name_of,
+    directory_of,
 )
 from ml.predictions.delivery import Delivery, Parcel
 from ml.predictions.ids import RecordIds
@@ -104,8 +105,7 @@ class PredictionLogger:
         self._buffers = Buffers(_UNUSED_BYTES)
         self._redactor = Redactor(os.environ)
         self._redactor.learn_config(config)
-        directory = Path(config.local.directory if config.local is not None else DEFAULT_DIRECTORY)
-        context = RunContext(directory, clock=clock, wall_clock=wall_clock)
+        context = RunContext(directory_of(config), clock=clock, wall_clock=wall_clock)
         self._reporter = Reporter(context, self._redactor, "raise" if config.on_error == "raise" else "warn")
         self._sampler = Sampler(
             config.interval_ms / 1000,
@@ -121,7 +121,7 @@ class PredictionLogger:
             Delivery(
                 sink,
                 max_bytes=config.max_queue_bytes,
-                is_patient=config.on_full == "wait",
+                on_full=cast(OnFull, config.on_full),
                 reporter=self._reporter,
             )
             for sink in self.sinks.all()
@@ -360,7 +360,10 @@ class PredictionLogger:
         if reason == "closed":
             problem = f"A prediction was not kept: {self!r} is closed, or belongs to the process {self._process}."
         else:
-            problem = f"Predictions are dropped ({reason}): they come faster than they can be compressed and written."
+            problem = (
+                f"Predictions are dropped ({reason}): they come faster than they can be compressed and written, or one "
+                "has more bytes than max_queue_bytes."
+            )
         self._reporter.notice("predictions", problem)
         give_up_all(receipts, reason)
 

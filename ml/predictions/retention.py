@@ -53,8 +53,8 @@ class Budget:
             OSError: One cannot be deleted.
         """
         self._count_if_due()
-        if self._size_bytes + size_bytes <= self._max_bytes:
-            return
+        if self._size_bytes + size_bytes <= self._max_bytes or size_bytes > self._max_bytes:
+            return  # there is room, or there never will be
         files = sorted(_records(self._root))
         self._size_bytes = sum(file.size_bytes for file in files)
         goal = min(self._max_bytes - size_bytes, round((1 - _ROOM) * self._max_bytes))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ml.io.store import open_store
-from ml.predictions.config import DEFAULT_DIRECTORY, PredictionLoggerConfig
+from ml.predictions.config import PredictionLoggerConfig, directory_of
 from ml.predictions.local import LocalSink
 from ml.predictions.publishing import StreamSink
 from ml.predictions.sink import Sink
@@ -57,10 +57,9 @@ def _open_cloud(config: PredictionLoggerConfig, clock: Callable[[], float]) -> "
         return None
     from ml.predictions.cloud import CloudSink
 
-    directory = Path(config.local.directory if config.local is not None else DEFAULT_DIRECTORY)
     return CloudSink(
         lambda: open_store(cloud.store, attempts=1),
-        Path(cloud.spool_directory) if cloud.spool_directory else directory / ".spool",
+        Path(cloud.spool_directory) if cloud.spool_directory else directory_of(config) / ".spool",
         max_spool_bytes=cloud.max_spool_bytes,
         min_free_bytes=config.min_free_bytes,
         clock=clock,

@@ -81,7 +81,7 @@ class HeatMap(NamedTuple):
         column_label: What the columns are, axis 1 of the values.
         row_names: R, from top to bottom.
         column_names: C, from left to right.
-        values: Shape (R, C), >= 0.
+        values: Shape (R, C). Where one is below 0, shades of another colour say so.
         note: Below the title.
     """
 

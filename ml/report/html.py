@@ -82,10 +82,18 @@ def thumbnail(picture: bytes, description: str, *, height_px: int | None = None)
     Raises:
         LogValueError: It is no such file. SVG is none: it may hold programs.
     """
+    return tag("img", {"src": source_of(picture), "alt": description, "height": height_px, "loading": "lazy"})
+
+
+def source_of(picture: bytes) -> str:
+    """Returns where a picture is found that the page holds itself: in the URL.
+
+    Raises:
+        LogValueError: As ``thumbnail`` says.
+    """
     media_type = next((kind for start, kind in _PICTURES.items() if picture.startswith(start)), None)
     if picture[:4] == b"RIFF" and picture[8:12] == b"WEBP":
         media_type = "image/webp"
     if media_type is None:
         raise LogValueError(f"a page shows PNG, JPEG, GIF and WebP, got bytes that begin with {picture[:8]!r}")
-    source = f"data:{media_type};base64,{base64.b64encode(picture).decode()}"
-    return tag("img", {"src": source, "alt": description, "height": height_px, "loading": "lazy"})
+    return f"data:{media_type};base64,{base64.b64encode(picture).decode()}"

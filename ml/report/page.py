@@ -6,7 +6,7 @@
     write_atomically(path, page.encoded())
 
 It is one file, readable without its program, on paper, in light and in dark. A content security policy forbids every
-request, every program but the one that sorts and filters tables, and every style but the page's own: a text that got
+request, every program but the one that sorts, filters and chooses, and every style but the page's own: a text that got
 past the escaping could do nothing still.
 """
 
@@ -18,6 +18,7 @@ from typing import NamedTuple
 from ml.loggers.strict_json import Json
 from ml.report.assets import SCRIPT, STYLE
 from ml.report.html import Html, data_block, escaped, joined, tag
+from ml.report.stages import slider
 
 
 class Section(NamedTuple):
@@ -42,12 +43,14 @@ class Page(NamedTuple):
         sections: From top to bottom.
         note: Below the title: where it comes from, and when.
         data: What programs may read from it, by the ``id`` of its element; strict JSON.
+        stages: Names of what it shows in turn, where it has ``Staged`` cells or figures: a slider chooses.
     """
 
     title: str
     sections: Sequence[Section]
     note: str = ""
     data: Mapping[str, Json] = {}
+    stages: Sequence[str] = ()
 
     def encoded(self) -> bytes:
         """Returns the page as a file."""
@@ -72,6 +75,7 @@ class Page(NamedTuple):
             tag("h1", {}, self.title),
             tag("p", {"class": "note"}, self.note) if self.note else "",
             tag("nav", {}, *links) if len(links) > 1 else "",
+            slider(self.stages) if len(self.stages) > 1 else "",
             tag("main", {}, *(_section(number, section) for number, section in enumerate(self.sections))),
             *(data_block(name, value) for name, value in self.data.items()),
             Html(f"<script>{SCRIPT}</script>"),

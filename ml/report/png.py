@@ -170,7 +170,10 @@ def _bar_chart(chart: BarChart, place: "Axes") -> None:
 
 def _heat_map(chart: HeatMap, place: "Axes", figure: "Figure") -> None:
     cells = [[_drawn(value) for value in row] for row in chart.values]
-    image = place.imshow(cells, cmap="Blues", vmin=0, interpolation="nearest")
+    greatest = max((abs(value) for row in cells for value in row if math.isfinite(value)), default=0) or 1
+    is_signed = any(value < 0 for row in cells for value in row)
+    shades, least = ("PuOr", -greatest) if is_signed else ("Blues", 0)
+    image = place.imshow(cells, cmap=shades, vmin=least, vmax=greatest, interpolation="nearest")
     rows, columns = thinned(chart.row_names, 40), thinned(chart.column_names, 40)
     place.set_yticks([row for row, _ in rows], [_plain(cut(name, 24)) for _, name in rows])
     is_steep = any(len(name) > 4 for _, name in columns)
@@ -183,11 +186,10 @@ def _heat_map(chart: HeatMap, place: "Axes", figure: "Figure") -> None:
         place.spines[side].set_visible(True)
     figure.colorbar(image, ax=place, shrink=0.8).ax.tick_params(labelsize=8)
     if len(chart.row_names) <= 20 and len(chart.column_names) <= 20:
-        greatest = max((value for row in chart.values for value in row if math.isfinite(value)), default=0) or 1
         for row, values in enumerate(chart.values):
             for column, value in enumerate(values):
                 if value:
-                    ink = "white" if value > 0.5 * greatest else "black"
+                    ink = "white" if abs(value) > 0.5 * greatest else "black"
                     place.text(column, row, shown_number(value), ha="center", va="center", fontsize=8, color=ink)
 
 

@@ -102,13 +102,14 @@ def _heat_map(chart: HeatMap) -> Html:
     left = 34 + _LETTER * max((len(cut(name, 24)) for _, name in shown_rows), default=0)
     side = min(max(36.0, 160 / max(1, columns)), (WIDTH - 16 - left) / max(1, columns), 420 / max(1, rows))
     bottom, right = top + side * rows, left + side * columns
-    greatest = max((value for row in chart.values for value in row if math.isfinite(value)), default=0) or 1
+    greatest = max((abs(value) for row in chart.values for value in row if math.isfinite(value)), default=0) or 1
     parts = [*_head(chart.title, chart.note)]
     for row, values in enumerate(chart.values):
         for column, value in enumerate(values):
-            share = value / greatest if math.isfinite(value) else 0.0
+            share = abs(value) / greatest if math.isfinite(value) else 0.0
             x, y = left + side * column, top + side * row
-            box = {"class": "cell", "x": _n(x), "y": _n(y), "width": _n(side), "height": _n(side)}
+            kind = "cell less" if value < 0 else "cell"
+            box = {"class": kind, "x": _n(x), "y": _n(y), "width": _n(side), "height": _n(side)}
             said = f"{chart.row_label} {chart.row_names[row]}, {chart.column_label} {chart.column_names[column]}: "
             parts.append(
                 tag("rect", {**box, "fill-opacity": f"{share:.3f}"}, tag("title", {}, f"{said}{shown_number(value)}"))

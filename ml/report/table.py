@@ -1,4 +1,4 @@
-"""A table of a page: it is sorted by a click on a header, and filtered by the words that a row must have."""
+"""A table of a page: it is sorted by a click on a header, filtered by words, and by the values of chosen columns."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -6,9 +6,23 @@ from typing import NamedTuple
 
 from ml.loggers.lines import number
 from ml.report.html import Html, escaped, tag
+from ml.report.stages import attributes_of
 
-Cell = str | float | int | None
+Plain = str | float | int | None
 """A text, ``Html`` (a thumbnail), a number, or ``None`` where there is nothing."""
+
+
+class Staged(NamedTuple):
+    """A cell that changes with the stage of the page; see ``ml.report.stages``.
+
+    Attributes:
+        cells: One a stage.
+    """
+
+    cells: Sequence[Plain]
+
+
+Cell = Plain | Staged
 
 _PRECISION = 4
 _LONGEST_WORD = 40  # that is never broken
@@ -24,12 +38,14 @@ class Column(NamedTuple):
         is_number: Whether they are numbers, which end under each other and are sorted by value; ``None`` and NaN come
             last. A number in another column is shown as text is.
         mark: Whether what stands here should be noticed: an error, for example.
+        is_choice: Whether a list of its values is offered, to show the rows with one of them alone.
     """
 
     header: str
     cells: Sequence[Cell]
     is_number: bool = False
     mark: bool = False
+    is_choice: bool = False
 
 
 def table(columns: Sequence[Column], *, caption: str = "") -> Html:
@@ -85,12 +101,31 @@ def _table(kind: str, columns: Sequence[Column], rows: Sequence[Sequence[Html]],
 
 
 def _cell(column: Column, cell: Cell, *, head: str | None = None) -> Html:
-    if not column.is_number or isinstance(cell, str):
-        text = "" if cell is None else escaped(cell)
-        shown = "" if isinstance(cell, Html) else text  # of a picture no word is long
-        return tag("td", {"class": _kind_of_text(shown, is_marked=column.mark), "data-head": head}, text)
-    value = None if cell is None or math.isnan(cell) else _javascript(cell)
-    return tag("td", {"class": "number", "data-value": value, "data-head": head}, shown_number(cell))
+    if isinstance(cell, Staged):
+        count = len(cell.cells)
+        spans = [
+            tag("span", {**attributes_of(stage, count), **_value(column, plain)}, _shown(column, plain))
+            for stage, plain in enumerate(cell.cells)
+        ]
+        return tag("td", {"class": "number" if column.is_number else None, "data-head": head}, *spans)
+    shown = _shown(column, cell)
+    if column.is_number and not isinstance(cell, str):
+        return tag("td", {"class": "number", **_value(column, cell), "data-head": head}, shown)
+    text = "" if isinstance(cell, Html) else shown  # of a picture no word is long
+    return tag("td", {"class": _kind_of_text(text, is_marked=column.mark), "data-head": head}, shown)
+
+
+def _shown(column: Column, cell: Plain) -> Html:
+    if column.is_number and not isinstance(cell, str):
+        return escaped(shown_number(cell))
+    return escaped("" if cell is None else cell)
+
+
+def _value(column: Column, cell: Plain) -> dict[str, object]:
+    """Returns what a cell is sorted by."""
+    if not column.is_number or cell is None or isinstance(cell, str) or math.isnan(cell):
+        return {}
+    return {"data-value": repr(float(cell)).replace("inf", "Infinity")}
 
 
 def _kind_of_text(text: str, *, is_marked: bool) -> str | None:
@@ -99,9 +134,6 @@ def _kind_of_text(text: str, *, is_marked: bool) -> str | None:
     return " ".join(kind for kind, holds in kinds.items() if holds) or None
 
 
-def _javascript(value: float) -> str:
-    return repr(float(value)).replace("inf", "Infinity")
-
-
 def _kind(column: Column) -> str | None:
-    return "number" if column.is_number else None
+    kinds = {"number": column.is_number, "choice": column.is_choice}
+    return " ".join(kind for kind, holds in kinds.items() if holds) or None

@@ -90,6 +90,17 @@ def test_a_damaged_record_is_one_line_on_standard_error(mlog, records):
     assert "is left out: " in said.err
 
 
+def test_a_list_of_nothing_says_so_beside_the_output(mlog, records):
+    records.detection(1)
+
+    said = mlog("predictions", "ls", "kept", "--model", "absent")
+    as_json = mlog("predictions", "ls", "kept", "--model", "absent", "--json")
+
+    assert (said.status, said.out) == (0, "")
+    assert said.err == "mlog: No record in kept is one of those that were asked for.\n"
+    assert (as_json.status, as_json.out, as_json.err) == (0, "[]\n", "")
+
+
 def test_hostile_names_are_shown_and_do_nothing(mlog, records):
     records.detection(1, box(HOSTILE), model_name=HOSTILE, device_name=HOSTILE, error_message=HOSTILE)
 
@@ -125,7 +136,7 @@ def test_a_narrow_terminal_gets_the_columns_that_matter_most(records, tmp_path):
 
     assert [line for line in lines if len(line) > 60] == []
     assert lines[0].split() == ["time", "(UTC)", "model", "version", "result", "confidence"]
-    assert "columns more" in lines[-1]
+    assert " more, for --json: " in lines[-1]
 
 
 def test_ls_loads_no_library_that_only_exports_need(records, tmp_path):

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from ml.cli.predictions_tail import records_of
 from ml.predictions.publishing import StreamConfig, StreamSink
 from ml.predictions.record import Record
 from tests.cli.conftest import LIMIT_S, MLOG
@@ -99,6 +100,35 @@ def test_ctrl_c_ends_it_in_order(sink, tail, record):
     following.process.send_signal(signal.SIGINT)
 
     assert following.rest() == (0, "", "")
+
+
+class Quiet:
+    """A subscriber to which nothing comes; closed when it was listened to three times."""
+
+    history = ()
+
+    def __init__(self, refused):
+        self.refused, self.listened = refused, 0
+
+    @property
+    def is_closed(self):
+        return self.listened >= 3
+
+    def __iter__(self):
+        self.listened += 1
+        return iter(())
+
+
+@pytest.mark.parametrize(("refused", "why"), [(0, "topics are exact"), (4, "4 attempts to connect failed")])
+def test_who_waits_for_nothing_is_told_so_once(caplog, refused, why):
+    quiet = Quiet(refused)
+
+    assert list(records_of(quiet, "camrea", "127.0.0.1:7777")) == []
+
+    assert quiet.listened == 3
+    assert len(caplog.records) == 1
+    assert "No record of 'camrea' from 127.0.0.1:7777 yet" in caplog.text
+    assert why in caplog.text
 
 
 def test_a_gap_is_told(sink, tail, record):

@@ -15,6 +15,7 @@ from ml.loggers.csv import CsvLogger, CsvLoggerConfig
 from ml.loggers.csv_rows import COLUMNS, key_of
 from ml.loggers.journal import JournalLogger, JournalLoggerConfig
 from ml.loggers.json import JsonLogger, JsonLoggerConfig
+from ml.loggers.kinds import TABLE
 from ml.loggers.memory import MemoryLogger
 from ml.loggers.sources import Entry, journal_entries
 from ml.loggers.stdout import StdoutLogger, StdoutLoggerConfig
@@ -22,7 +23,7 @@ from ml.loggers.tensorboard import TensorBoardLogger, TensorBoardLoggerConfig
 from ml.testing.contract import Backend, LoggerContract, Written
 from tests.loggers.tensorboard_reader import events
 
-SECTIONS = ("scalars", "strings", "images", "audios", "videos", "histograms", "point_clouds")
+SECTIONS = ("scalars", "strings", "images", "audios", "videos", "histograms", "point_clouds", "tables")
 PHASES = ("train", "valid", "test")
 STDOUT_LINE = re.compile(r"(train|valid|test) +step +(-?\d+)  epoch -?\d+  \d+:\d\d:\d\d")
 STDOUT_CELL = re.compile(r'  (\S+) +("(?:[^"\\]|\\.)*"|[^\s"]+)')
@@ -130,10 +131,14 @@ class KeepingLogger(MemoryLogger):
 
     log_string = log_image = log_audio = log_video = log_histogram = log_point_cloud = log_scalar
 
+    def log_table(self, key, value, state, namespace):
+        self._rows.append((key, value, state, namespace))
+
     def write(self, state):
         kept, self._rows = self._rows, []
-        for arguments in kept:
-            super().log_scalar(*arguments)
+        for key, value, state_of, namespace in kept:
+            log = super().log_table if getattr(value, "kind", None) is TABLE else super().log_scalar
+            log(key, value, state_of, namespace)
         super().write(state)
 
 

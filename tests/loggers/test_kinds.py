@@ -16,6 +16,7 @@ from ml.loggers.group import LoggerGroup
 from ml.loggers.kinds import KINDS
 from ml.loggers.memory import MemoryLogger
 from ml.loggers.multi import MultiLogger
+from ml.loggers.stored import StoredMedia
 
 TENSORS = {
     **{
@@ -39,6 +40,17 @@ REFUSED = {
     "complex": lambda: torch.eye(2, dtype=torch.complex64),
     "meta": lambda: torch.eye(2, device="meta"),
 }
+
+
+class KeptFile(MemoryLogger):
+    """A backend that keeps values as it is given them."""
+
+    kept = ()
+
+    def log_scalar(self, key, value, state, namespace):
+        self.kept = (*self.kept, value)
+
+    log_image = log_audio = log_video = log_histogram = log_point_cloud = log_table = log_scalar
 
 
 def written(log, value, **options):
@@ -207,3 +219,17 @@ def test_a_backend_takes_the_kinds_whose_method_it_overrides():
     assert {kind.name for kind in Some(BaseLoggerConfig("some")).kinds} == {"scalar", "video"}
     assert {kind.name for kind in More(BaseLoggerConfig("more")).kinds} == {"scalar", "video", "string"}
     assert MemoryLogger(BaseLoggerConfig("memory")).kinds == frozenset(KINDS)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.encoders], ids=str)
+def test_what_a_kind_is_kept_as_is_read_back(kind):
+    component, memory = MultiLogger("model"), KeptFile(BaseLoggerConfig("kept"))
+    with LoggerGroup([memory], RunContext("nowhere"), on_error="raise") as group:
+        getattr(component, kind.method)("key", kind.example)
+        group.write([component], State(num_steps=1))
+    (value,) = memory.kept
+    form = next(iter(kind.encoders))
+    again = StoredMedia(kind, form, value.encoded(form), value.about(), path="model/key", origin="")
+
+    assert again.about() == value.about()
+    assert kind.encoders[form](kind.decode(again.encoded(form), again.about())) == value.encoded(form)

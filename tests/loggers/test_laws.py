@@ -22,6 +22,7 @@ from ml.loggers.values import Lazy
 from ml.testing import BlockingLogger, FakeClock
 
 LOGS = ("log_scalar", "log_string", "log_image", "log_audio", "log_video", "log_histogram", "log_point_cloud")
+LOGS += ("log_table",)
 
 
 def a_value(log):
@@ -33,6 +34,7 @@ def a_value(log):
         "log_video": np.zeros((2, 3, 8, 8), np.uint8),
         "log_histogram": np.arange(10),
         "log_point_cloud": np.zeros((5, 3), np.float32),
+        "log_table": {"label": [1, 2], "score": [0.5, None]},
     }[log]
 
 
@@ -203,8 +205,20 @@ def broadcast(shape, count):
         ("log_audio", broadcast((10**5,), 1000), 10**5),
         ("log_histogram", broadcast((), 10**9), 10**6),
         ("log_histogram", broadcast((), 10**9).numpy(), 10**6),
+        ("log_table", {"pixels": broadcast((8, 8), 10**6), "label": range(10**6)}, 10_000 * (64 + 8)),
     ],
-    ids=["images", "array", "labelled", "video", "video array", "points", "audio", "histogram", "histogram array"],
+    ids=[
+        "images",
+        "array",
+        "labelled",
+        "video",
+        "video array",
+        "points",
+        "audio",
+        "histogram",
+        "histogram array",
+        "table",
+    ],
 )
 def test_a_value_is_cut_to_what_its_picture_holds_before_it_is_copied(tmp_path, component, log, value, most_bytes):
     sizes = []
@@ -213,7 +227,7 @@ def test_a_value_is_cut_to_what_its_picture_holds_before_it_is_copied(tmp_path, 
         def log_scalar(self, key, value: Lazy, state, namespace):
             sizes.append(value.size_bytes)
 
-        log_image = log_audio = log_video = log_histogram = log_point_cloud = log_scalar
+        log_image = log_audio = log_video = log_histogram = log_point_cloud = log_table = log_scalar
 
     with group_of(tmp_path, [Sizes(BaseLoggerConfig("sizes"))]) as group:
         getattr(component, log)("key", value)

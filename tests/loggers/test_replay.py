@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -44,6 +45,8 @@ def log_everything(component, step):
     component.log_histogram("weights", np.array([*range(100 * step), math.inf]))
     component.log_point_cloud("cloud", CLOUD)
     component.log_point_cloud("colored", CLOUD, colors=COLORS)
+    component.log_table("small", {"label": range(step), "score": [math.nan] * step})
+    component.log_table("pictures", {"input": [IMAGE, None], "when": [datetime(2026, 1, 2, tzinfo=UTC), None]})
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +183,8 @@ def test_a_backend_that_wants_the_values_of_a_histogram_is_told_of_it_and_gets_t
         *(("train", 3), ("train", 4), ("valid", 4)),
     ]
     assert {entry.key for entry in memory.entries} == {
-        *("loss", "nan", "count", "note", "image", "gray", "sound", "video", "cloud", "colored", "plain")
+        *("loss", "nan", "count", "note", "image", "gray", "sound", "video", "cloud", "colored", "plain"),
+        *("small", "pictures"),
     }
 
 
@@ -191,7 +195,7 @@ def test_kinds_that_a_backend_does_not_take_are_counted(run, tmp_path):
     report = replay(run, Numbers(BaseLoggerConfig("memory")), tmp_path / "again")
 
     assert report.written == 5 * 4 + 2
-    assert report.unsupported == 5 * 9
+    assert report.unsupported == 5 * 11
 
 
 def test_what_a_backend_excludes_it_is_not_given(run, tmp_path):
@@ -199,7 +203,7 @@ def test_what_a_backend_excludes_it_is_not_given(run, tmp_path):
     report = replay(run, memory, tmp_path / "again")
 
     assert {entry.key for entry in memory.entries} == {
-        *("loss", "nan", "count", "image", "gray", "sound", "video", "cloud", "colored")
+        *("loss", "nan", "count", "image", "gray", "sound", "video", "cloud", "colored", "small", "pictures")
     }
     assert (report.excluded, report.failed, report.num_problems) == (5 * 4, 0, 0)
     assert json.loads((tmp_path / "again" / MARKER).read_text())["excluded"] == report.excluded
@@ -221,9 +225,9 @@ def test_a_value_or_a_write_that_fails_is_told_and_the_rest_is_replayed(run, tmp
 
     assert [state.num_steps for state in choosy.states] == [1, 3, 3, 3, 4, 4]
     assert report.written == len(choosy.entries)
-    assert report.failed == 5 * 2 + 10  # the texts, and what else the step had
+    assert report.failed == 5 * 2 + 12  # the texts, and what else the step had
     assert [problem for problem in report.problems if "texts" not in problem] == [
-        "10 values up to step 2 are left out: no step 2."
+        "12 values up to step 2 are left out: no step 2."
     ]
     assert "'task/note' at step 1 is left out: RuntimeError: no texts" in report.problems
 

@@ -11,6 +11,7 @@ from ml.core.errors import WriteError
 from ml.core.redact import Redactor
 from ml.core.run import RunContext
 from ml.loggers.report import Reporter
+from ml.predictions.config import OnFull
 from ml.predictions.delivery import Delivery, Parcel
 from ml.predictions.kinds import VisionModelType
 from ml.predictions.receipt import Receipt
@@ -61,8 +62,10 @@ def reporter(tmp_path: Path) -> Reporter:
     return Reporter(RunContext(tmp_path / "none"), Redactor({}), "warn")
 
 
-def delivery_to(sink: GatedSink, reporter: Reporter, *, max_bytes: int = 100, is_patient: bool = False) -> Delivery:
-    return Delivery(sink, max_bytes=max_bytes, is_patient=is_patient, reporter=reporter)
+def delivery_to(
+    sink: GatedSink, reporter: Reporter, *, max_bytes: int = 100, on_full: OnFull = "drop_oldest"
+) -> Delivery:
+    return Delivery(sink, max_bytes=max_bytes, on_full=on_full, reporter=reporter)
 
 
 def put(delivery: Delivery, number: int, size_bytes: int = 10) -> Receipt:
@@ -147,10 +150,26 @@ def test_a_sink_that_stands_still_costs_the_oldest_and_delays_nobody(reporter):
     assert delivery.tally.stats().dropped == {"queue_full": 3}
 
 
+def test_a_sink_that_stands_still_costs_the_newest_where_that_is_asked_for(reporter):
+    sink = GatedSink()
+    sink.gate.clear()
+    delivery = delivery_to(sink, reporter, max_bytes=30, on_full="drop_newest")
+
+    receipts = [put(delivery, 0)]
+    assert sink.arrived.wait(LIMIT_S)
+    receipts += [put(delivery, number) for number in range(1, 6)]
+    sink.gate.set()
+    delivery.close(LIMIT_S)
+
+    assert sink.taken == ["0", "1", "2"]
+    assert [receipt.future.exception(0) is None for receipt in receipts] == [True] * 3 + [False] * 3
+    assert delivery.tally.stats().dropped == {"queue_full": 3}
+
+
 def test_a_patient_delivery_waits_for_room_until_the_sink_is_closed(reporter):
     sink = GatedSink()
     sink.gate.clear()
-    delivery = delivery_to(sink, reporter, max_bytes=10, is_patient=True)
+    delivery = delivery_to(sink, reporter, max_bytes=10, on_full="wait")
     first = put(delivery, 1)
     waiting: list[Receipt] = []
     thread = threading.Thread(target=lambda: waiting.append(put(delivery, 2)))

@@ -117,3 +117,8 @@ def test_the_best_result_counts_and_nan_is_the_worst():
     assert drafts.best_confidence([Class("a", 0.2), Class("b", math.nan)], [Box(0, 0, 1, 1, 0.7, ())]) == 0.7
     assert drafts.best_confidence([Class("b", math.nan)], []) == 0.0
     assert drafts.best_confidence([], []) is None
+
+
+def test_more_boxes_than_a_record_holds_are_refused_before_one_is_looked_at():
+    with pytest.raises(LogValueError, match="10000"):
+        drafts.checked_boxes([None] * 10_001)

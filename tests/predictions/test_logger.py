@@ -402,8 +402,10 @@ def test_a_callback_may_flush_and_close_and_nothing_is_lost(make_logger, tmp_pat
         predictions.close()
         is_told.set()
 
-    futures = [predictions.log(np.zeros((4, 4), np.uint8), DETECTION, "m", "1") for _ in range(30)]
-    futures[5].add_done_callback(end)
+    image = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), np.uint8)  # takes a while to be compressed
+    futures = [predictions.log(image, DETECTION, "m", "1")]
+    futures[0].add_done_callback(end)  # before it is done: else it would run here
+    futures += [predictions.log(np.zeros((4, 4), np.uint8), DETECTION, "m", "1") for _ in range(29)]
     assert is_told.wait(LIMIT_S)
     late = predictions.log(np.zeros((4, 4), np.uint8), DETECTION, "m", "1")
 

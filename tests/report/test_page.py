@@ -12,9 +12,11 @@ from PIL import Image
 from ml.core.errors import LogValueError
 from ml.report.charts import Bar, BarChart, Curve, LineChart
 from ml.report.html import Html, data_block, escaped, tag, thumbnail
+from ml.report.outlines import Outline, outlined
 from ml.report.page import Page, Section, figures
+from ml.report.stages import in_turn
 from ml.report.svg import svg
-from ml.report.table import Column, cards, table
+from ml.report.table import Column, Staged, cards, table
 
 HOSTILE = [
     "</script><script>document.title = 'owned'</script>",
@@ -152,6 +154,7 @@ def test_markup_is_escaped_once():
     assert escaped(inner) is inner
 
 
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
 SORTING = """(page) => {
     const column = (number) => Array.from(page.querySelector("tbody").rows, (row) => row.cells[number].textContent);
     const heads = page.querySelectorAll("th"), found = {};
@@ -256,3 +259,85 @@ def test_a_picture_makes_no_cell_wider_and_hostile_cards_are_texts():
 def test_a_table_needs_as_many_cells_in_each_column():
     with pytest.raises(ValueError, match="longer"):
         table([Column("a", [1]), Column("b", [1, 2])])
+
+
+STAGES = """(page, window) => {
+    const range = page.querySelector(".slider input"), name = page.querySelector(".slider output");
+    const rows = () => Array.from(page.querySelectorAll("tbody tr")).filter((row) => row.offsetHeight > 0);
+    const names = () => rows().map((row) => row.cells[0].textContent).join("");
+    const visible = (query) => Array.from(page.querySelectorAll(query)).filter((one) => one.getClientRects().length)
+        .map((one) => one.textContent);
+    const [select] = page.querySelectorAll("select"), filter = page.querySelector("input[type=search]");
+    const found = {last: [name.textContent, names(), visible("td:nth-child(2) span")], outlines: [], figures: []};
+    page.querySelectorAll("th button")[1].click();
+    found.sortedLast = names();
+    const slide = (stage) => { range.value = stage; range.dispatchEvent(new Event("input")); };
+    const choose = (value) => { select.value = value; select.dispatchEvent(new Event("change")); };
+    const search = (text) => { filter.value = text; filter.dispatchEvent(new Event("input")); };
+    slide(0);
+    found.first = [name.textContent, names(), visible("td:nth-child(2) span")];
+    found.figures = visible("p.figure");
+    found.outlines = Array.from(page.querySelectorAll("svg.picture g"), (g) => window.getComputedStyle(g).display);
+    found.options = Array.from(select.options, (option) => option.textContent);
+    choose("wrong");
+    found.wrongFirst = names();
+    slide(1);
+    found.wrongLast = [names(), select.value];
+    choose("");
+    search("right");
+    found.searched = [names(), page.querySelector(".count").textContent];
+    return found; }"""
+
+
+def test_a_slider_chooses_what_is_shown_sorted_and_filtered(browse):
+    values = [[5, 1, 4, 2, 3, None], [1, 5, 2, 4, None, 3]]
+    judged = [["wrong", "right", "wrong", "right", "right", ""], ["right", "right", "wrong", "right", "right", "wrong"]]
+    columns = [
+        Column("name", list("abcdef")),
+        Column("loss", [Staged(pair) for pair in zip(*values, strict=True)], is_number=True),
+        Column("judged", [Staged(pair) for pair in zip(*judged, strict=True)], is_choice=True),
+    ]
+    drawn = outlined(PNG, "a picture", size_px=(10, 10), in_turn=[[Outline([0, 0, 5, 5])], []])
+    parts = [table(columns), in_turn([tag("p", {"class": "figure"}, f"figure {n}") for n in range(2)]), drawn]
+
+    found = browse(Page("page", [Section("s", parts)], stages=["v0", HOSTILE[1]]).encoded(), STAGES)
+
+    assert found["last"] == [HOSTILE[1], "abcdef", ["1", "5", "2", "4", "", "3"]]
+    assert found["sortedLast"] == "acfdbe"
+    assert found["first"] == ["v0", "bdecaf", ["1", "2", "3", "4", "5", ""]]
+    assert found["figures"] == ["figure 0"]
+    assert found["outlines"] == ["inline", "none"]
+    assert found["options"] == ["any judged", "right (3)", "wrong (2)"]
+    assert found["wrongFirst"] == "ca"
+    assert found["wrongLast"] == ["cf", "wrong"]
+    assert found["searched"] == ["adbe", "4 of 6 rows"]
+
+
+def test_without_its_program_a_page_shows_the_last_of_what_it_shows_in_turn():
+    cell = table([Column("loss", [Staged([1.5, None, 3])], is_number=True)])
+
+    assert '<td class="number"><span data-stage="0" hidden="" data-value="1.5">1.500</span>' in cell
+    assert '<span data-stage="1" hidden=""></span><span data-stage="2" data-value="3.0">3</span></td>' in cell
+    assert in_turn([tag("p", {}, n) for n in range(2)]) == (
+        '<div data-stage="0" hidden=""><p>0</p></div><div data-stage="1"><p>1</p></div>'
+    )
+    assert "<input" not in Page("page", [], stages=["v0"]).encoded().decode()  # there is nothing to choose
+
+
+def test_outlines_lie_where_they_are_in_the_source_and_those_that_are_nowhere_are_left_out():
+    outlines = [
+        Outline([10, 0, 0, 10], "<b>", colour=9, is_dashed=True),
+        Outline([0, 0, float("nan"), 5]),
+        Outline([-1e300, 0, 1e300, float(2**60)]),
+    ]
+
+    shown = outlined(PNG, "<i>", size_px=(20, 40), always=outlines)
+
+    assert re.findall('<rect class="([^"]*)" x="([^"]*)" y="([^"]*)" width="([^"]*)" height="([^"]*)"', shown) == [
+        ("outline s1 dash2", "0", "0", "64", "64"), ("outline s0", "-256", "0", "768", "512"),
+    ]  # fmt: skip
+    assert 'viewBox="0 0 256 128"' in shown
+    assert "&lt;b&gt;</text>" in shown
+    assert 'aria-label="&lt;i&gt;"' in shown
+    with pytest.raises(LogValueError):
+        outlined(b"<svg/>", "", size_px=(1, 1))

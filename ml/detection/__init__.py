@@ -1,0 +1,1 @@
+"""What boxes have in common: overlap, suppression, matching, average precision."""

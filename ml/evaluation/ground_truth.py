@@ -1,0 +1,74 @@
+"""The ground truth as an evaluation sees it: all of its rows can be read, and some of them are to be looked at."""
+
+from collections.abc import Sequence
+from typing import overload
+
+from ml.core.errors import WriteError
+from ml.evaluation.blobs import BlobSource
+from ml.evaluation.columns import Column
+from ml.evaluation.references import Origin, RowIndex
+from ml.evaluation.rows import Group, ReadableTable, RowIndexes
+from ml.evaluation.sampling import choose
+
+
+class GroundTruth(ReadableTable):
+    """A table, of whose rows ``get_index`` gives a choice that is always the same.
+
+    Args:
+        table: The rows.
+        max_samples: How many of them are looked at; ``None``: all.
+
+    Attributes:
+        table: The rows.
+    """
+
+    def __init__(self, table: ReadableTable, max_samples: int | None = None) -> None:
+        super().__init__(table.name, table.origin)
+        self.table = table
+        self._chosen = choose(len(table), max_samples)
+
+    def __repr__(self) -> str:
+        return f"GroundTruth({self.table!r}, {len(self._chosen)} rows looked at)"
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return self.table.columns
+
+    @property
+    def files(self) -> BlobSource:
+        return self.table.files
+
+    def origin_of(self, index: int) -> Origin:
+        return self.table.origin_of(index)
+
+    def group_of(self, row: int) -> Group:
+        try:
+            return self.table.group_of(row)
+        except FileNotFoundError as error:  # what a user's code cannot find is another matter
+            raise WriteError(f"Rows of {self.table!r} are gone: {error}.") from error
+
+    def get_index(self) -> RowIndexes:
+        """Returns the numbers of the rows to look at, ascending: each a position in ``data`` that knows the table."""
+        return ChosenRows(self._chosen, self.origin)
+
+
+class ChosenRows(RowIndexes):
+    """The numbers of some rows of a table."""
+
+    def __init__(self, rows: Sequence[int], origin: Origin) -> None:
+        super().__init__(len(rows), origin)
+        self._numbers, self._of = rows, origin
+
+    @overload
+    def __getitem__(self, index: int) -> RowIndex: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[RowIndex]: ...
+
+    def __getitem__(self, index: int | slice) -> RowIndex | list[RowIndex]:
+        if isinstance(index, slice):
+            return [RowIndex(number, self._of) for number in self._numbers[index]]
+        return RowIndex(self._numbers[index], self._of)
