@@ -114,5 +114,5 @@ class Spill:
 
 
 def _remove(directory: Path, pid: int) -> None:
-    if True:  # a forked child ends without taking its parent's files along
+    if os.getpid() == pid:  # a forked child ends without taking its parent's files along
         shutil.rmtree(directory, ignore_errors=True)

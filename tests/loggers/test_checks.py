@@ -7,11 +7,9 @@ import random
 import pytest
 
 from ml.cli.repair import write_repaired
-from ml.core.errors import FormatError
 from ml.core.run import RunContext
 from ml.core.state import State
 from ml.io.journal import JournalWriter
-from ml.io.regular import open_regular
 from ml.loggers.event_check import check_event_file
 from ml.loggers.event_files import record, scalar_head, scalars_event
 from ml.loggers.journal_check import check_journal
@@ -238,12 +236,3 @@ def test_every_event_that_the_backend_writes_is_whole(tmp_path):
     found = check_event_file(path, set(), is_growing=False)
 
     assert (found.records, found.is_whole, found.duplicates) == (2 + 6, True, 0)
-
-
-def test_what_would_block_is_refused(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-
-    with pytest.raises(FormatError, match="no regular file"):
-        open_regular(tmp_path / "pipe")
-    with pytest.raises(OSError, match="directory"):
-        open_regular(tmp_path)
