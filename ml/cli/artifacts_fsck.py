@@ -25,7 +25,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     for one in found:
         style = "bold red" if one.severity == "problem" else "dim"
         output.line(f"{one.severity}: {printable(one.key)}: {printable(one.text)}", style=style)
-    if not problems:
+    if not artifacts.names():
+        output.line("There is no artifact.")
+    elif not problems:
         blobs = "every blob was read" if arguments.deep else "the sizes of all blobs are right"
         output.line(f"Everything is whole; {blobs}.")
     return int(bool(problems))

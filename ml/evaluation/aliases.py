@@ -178,6 +178,17 @@ def check_mode(mode: str) -> None:
         raise ConfigError(f"The best value of a metric is its 'max' or its 'min', got {mode!r:.60}.")
 
 
+def check_best(best: tuple[str, Mode]) -> None:
+    """Checks what tells the best version: a metric, and which value of it is the best.
+
+    Raises:
+        ConfigError: It is no such pair.
+    """
+    if len(best) != 2:
+        raise ConfigError(f"The best is told by a metric and a mode, as in ('accuracy', 'max'), got {best!r:.60}.")
+    check_mode(best[1])
+
+
 def best_number(metrics: dict[int, float], mode: Mode) -> int | None:
     """Returns the number of the version with the best metric, the first of several; NaN is never the best."""
     sign = 1.0 if mode == "max" else -1.0

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ml.core.errors import ConfigError
-from ml.evaluation.aliases import LATEST, Aliases, Mode, check_mode
+from ml.evaluation.aliases import LATEST, Aliases, Mode, check_best
 from ml.evaluation.blobs import Blobs
 from ml.evaluation.catalog import Catalog
 from ml.evaluation.layout import check_alias, parse_ref, ref_of
@@ -121,18 +121,16 @@ class Artifacts:
         """
         _check_text("name of an artifact", name)
         _check_text("type of an artifact", type)
-        if not tables:
-            raise ConfigError(f"{name!r} needs a table, as in {{'eval_data': table}}.")
-        for table_name in tables:
-            if not table_name or TableRef.parse(f"{name}:v0/{table_name}") != (name, 0, table_name):
-                raise ConfigError(f"Table {table_name!r:.100} of {name!r:.100} could be taken for another. Rename it.")
+        _check_tables(name, tables)
+        if isinstance(aliases, str):
+            raise ConfigError(f"Aliases are a list, got the text {aliases!r}. Write [{aliases!r}].")
         named = [alias for alias in aliases if alias != LATEST]
         for alias in named:
             check_alias(alias)
         self._check_used(used)
         cleaned = clean_metrics(metrics)
         if best is not None:
-            check_mode(best[1])
+            check_best(best)
             if best[0] not in cleaned:
                 raise ConfigError(f"The best {name!r} is told by {best[0]!r}, but metrics has {list(cleaned)}.")
         upload = Upload(self.store, tables)
@@ -256,6 +254,8 @@ class Artifacts:
 
     def _check_used(self, used: Sequence[Version]) -> None:
         for version in used:
+            if not isinstance(version, Version):
+                raise ConfigError(f"What is used is a Version, got {version!r:.100}: Artifacts.get({version!r:.100}).")
             if version.store_url != self.store.url:
                 raise ConfigError(f"{version.ref} lies in {version.store_url}, and not in {self.store.url}.")
 
@@ -282,6 +282,20 @@ class Artifacts:
                 name, number = parse_ref(ref).name, parse_ref(ref).number
                 if number is not None:
                     self._lineage.add(name, number, "used", self.run_id)
+
+
+def _check_tables(name: str, tables: Mapping[str, Table]) -> None:
+    given: object = tables
+    if not isinstance(given, Mapping) or not given:
+        raise ConfigError(f"{name!r:.100} needs tables by name, got {given!r:.100}: as in {{'eval_data': table}}.")
+    for table_name, table in tables.items():
+        if not table_name or TableRef.parse(f"{name}:v0/{table_name}") != (name, 0, table_name):
+            raise ConfigError(f"Table {table_name!r:.100} of {name!r:.100} could be taken for another. Rename it.")
+        if not isinstance(table, Table):
+            raise ConfigError(
+                f"{table_name!r:.100} of {name!r:.100} is a {type(table).__name__}, and a Table is published. Add its "
+                "rows to a Table: what is stored already is not stored again."
+            )
 
 
 def _check_text(what: str, value: str) -> None:

@@ -40,7 +40,7 @@ from typing import Any
 from ml.core.errors import ConfigError, FormatError, WriteError
 from ml.evaluation.aliases import Mode
 from ml.evaluation.artifacts import Version
-from ml.evaluation.columns import Column, ColumnName
+from ml.evaluation.columns import Column, ColumnName, checked
 from ml.evaluation.ground_truth import GroundTruth
 from ml.evaluation.hooks import call, nothing
 from ml.evaluation.keeping import ArtifactsSource, Keeper, predictions_of
@@ -115,6 +115,7 @@ class EvalCallback(ABC):
         if every_n_batches is not None:
             _check_every("every_n_batches", every_n_batches)
         check_max_samples(max_samples)
+        checked(data_table_columns), checked(pred_table_columns)
         self.data_table_columns, self.pred_table_columns = list(data_table_columns), list(pred_table_columns)
         logged = [] if logger is None else [LoggedTables(logger)]
         self._keeper = Keeper(artifacts, run_id=run_id, best=best, sinks=[*logged, *sinks])

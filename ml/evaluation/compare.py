@@ -167,7 +167,7 @@ def compare(
         ConfigError: One predicts classes and the other boxes, they have no sample in common, two rows are about one
             sample, or a column is not there or cannot be sliced.
         LogValueError: Boxes were predicted without scores, or their labels cannot be compared.
-        FileNotFoundError, FormatError, IndexError, WriteError: A table cannot be read.
+        FileNotFoundError, FormatError, WriteError: A table cannot be read.
     """
     if before.is_boxed != after.is_boxed:
         raise ConfigError(f"{before!r} and {after!r}: classes and boxes cannot be compared.")

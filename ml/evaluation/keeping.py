@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ml.core.errors import ConfigError, FormatError, LogValueError, WriteError
 from ml.core.run import detect_rank, resolve_primary_rank
-from ml.evaluation.aliases import Mode, check_mode
+from ml.evaluation.aliases import Mode, check_best
 from ml.evaluation.artifacts import Artifacts, Version
 from ml.evaluation.parquet import require_pyarrow
 from ml.evaluation.rows import ReadableTable
@@ -57,7 +57,7 @@ class Keeper:
     ) -> None:
         require_pyarrow()
         if best is not None:
-            check_mode(best[1])
+            check_best(best)
         known = artifacts.run_id if isinstance(artifacts, Artifacts) else ""
         if run_id is not None and known and run_id != known:
             raise ConfigError(

@@ -80,9 +80,9 @@ def _name(moment: Moment) -> str:
 def _note(shown: Timeline) -> str:
     judge, samples = shown.judge, shown.moments[-1].evaluation.samples
     return (
-        f"{judge.metric} is of all samples of a version whose truth is known: {samples.truth} is true, "
-        f"{samples.predicted} was predicted, and {samples.key} tells samples apart. What changed did so since the "
-        "version before."
+        f"{judge.metric} is of all samples of a version whose truth is known. Column {samples.truth!r} is "
+        f"true, {samples.predicted!r} was predicted, and {samples.key!r} tells samples apart. What "
+        "changed did so since the version before."
     )
 
 
@@ -142,7 +142,7 @@ def _charts(shown: Timeline) -> list[Html]:
             True,
         ),
     ]
-    if len(moments) > 1:
+    if len(moments) > 2:
         curves = [Curve(change, places[1:], [float(count[change]) for count in counts[1:]]) for change in CHANGES[:3]]
         charts.append(LineChart("samples that changed, or stay wrong", _VERSIONS, "samples", curves, True))
     charts += [
@@ -154,6 +154,7 @@ def _charts(shown: Timeline) -> list[Html]:
             True,
         )
         for name in _metrics(shown)[:_MAX_METRICS]
+        if name != metric
     ]
     return [svg(chart) for chart in charts]
 

@@ -15,7 +15,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from ml.core.errors import ConfigError
+from ml.core.errors import ConfigError, FormatError
 from ml.evaluation.columns import Column, ColumnKind
 from ml.evaluation.references import Reference, RowIndex
 from ml.evaluation.rows import ReadableTable
@@ -131,14 +131,14 @@ class Samples:
 
         Raises:
             ConfigError: There is no such column.
-            FileNotFoundError, FormatError, IndexError, WriteError: A table cannot be read, or lacks a row.
+            FileNotFoundError, FormatError, WriteError: A table cannot be read, or lacks a row that is referred to.
         """
         if name not in self._values:
             place = self._place(name)
             values = place.table.get_column(place.column.name)
             if place.via is not None:
                 rows = self.table.get_column(self.table.columns[place.via].name)
-                values = [None if row is None else values[_row(row)] for row in rows]
+                values = [None if row is None else values[self._row(row, place.table)] for row in rows]
             self._values[name] = values
         return self._values[name]
 
@@ -160,6 +160,13 @@ class Samples:
                 )
             rows[key] = row
         return rows
+
+    def _row(self, value: object, table: ReadableTable) -> int:
+        row = value.row if isinstance(value, Reference) else value
+        assert isinstance(row, int)
+        if row >= len(table):
+            raise FormatError(f"it refers to row {row} of {table!r}, which has {len(table)}", path=self.name)
+        return int(row)
 
     def _found_places(self) -> Iterable[tuple[str, _Place]]:
         taken = {str(column.name) for column in self.table.columns}
@@ -252,12 +259,6 @@ class Keyless:
 
     def __str__(self) -> str:
         return f"row {self.row}"
-
-
-def _row(value: object) -> int:
-    row = value.row if isinstance(value, Reference) else value
-    assert isinstance(row, int)
-    return int(row)
 
 
 def _key(value: object) -> Hashable:

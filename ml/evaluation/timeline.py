@@ -79,7 +79,7 @@ def timeline(evaluations: Sequence[Evaluation], *, judge: Judge | None = None) -
     Raises:
         ConfigError: There is no version, some predict classes and others boxes, or two rows are about one sample.
         LogValueError: Boxes were predicted without scores, or their labels cannot be compared.
-        FileNotFoundError, FormatError, IndexError, WriteError: A table cannot be read.
+        FileNotFoundError, FormatError, WriteError: A table cannot be read.
     """
     if not evaluations:
         raise ConfigError("There is no version of predictions to look at.")

@@ -139,6 +139,11 @@ def test_fsck_says_that_all_is_whole_and_1_where_it_is_not(mlog, published):
     assert json.loads(mlog("artifacts", "fsck", "evaluations", "--deep", "--json").out)["whole"] is False
 
 
+def test_fsck_of_a_directory_without_artifacts_says_so(mlog, tmp_path):
+    (tmp_path / "other").mkdir()
+    assert mlog("artifacts", "fsck", "other").out == "There is no artifact.\n"
+
+
 def test_gc_removes_what_nothing_names_unless_it_is_dry(mlog, published):
     Blobs(published.store).put(b"left behind", "png")
     note = mlog("artifacts", "fsck", "evaluations")
@@ -166,7 +171,7 @@ def test_a_directory_that_is_not_there_is_not_made(mlog, tmp_path):
     for word, *rest in (["ls"], ["show", "val"], ["diff", "a", "b"], ["fsck"], ["gc"]):
         said = mlog("artifacts", word, "absent", *rest)
         assert said.status == 2
-        assert "There is no directory absent" in said.err
+        assert "There is no directory absent. A store, which comes first, is" in said.err
     assert os.listdir(tmp_path) == []
 
 

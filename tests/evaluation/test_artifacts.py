@@ -194,6 +194,9 @@ def test_what_is_not_there_is_told_with_what_is(local):
         ({"aliases": [""]}, "without a colon"),
         ({"best": ("accuracy", "max")}, r"told by 'accuracy', but metrics has \['loss'\]"),
         ({"best": ("loss", "least")}, "'max' or its 'min', got 'least'"),
+        ({"best": "loss"}, r"as in \('accuracy', 'max'\), got 'loss'"),
+        ({"aliases": "best"}, r"got the text 'best'\. Write \['best'\]"),
+        ({"used": ["pred:v0"]}, r"get\('pred:v0'\)"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_written(local, settings, problem):
@@ -206,13 +209,25 @@ def test_an_artifact_needs_a_name_a_type_and_a_table(local):
     for name, tables, type_, problem in [
         ("", {"t": predictions(0)}, "x", "name of an artifact"),
         ("a", {"t": predictions(0)}, "", "type of an artifact"),
-        ("a", {}, "x", "needs a table"),
+        ("a", {}, "x", "needs tables by name"),
         ("a", {"": predictions(0)}, "x", "could be taken for another"),
         ("a:v1/b", {"t": predictions(0)}, "x", "could be taken for another"),
+        ("a", predictions(0), "x", r"got Table\(.*as in \{'eval_data': table\}"),
+        ("a", {"t": {"row": [1]}}, "x", r"'t' of 'a' is a dict"),
     ]:
         with pytest.raises(ConfigError, match=problem):
             local.publish(name, tables, type=type_)
     assert keys(local.store) == []
+
+
+def test_a_published_table_is_no_table_to_publish_and_a_reference_no_version_to_use(local):
+    stored = publish(local, 0).table()
+
+    with pytest.raises(ConfigError, match=r"'t' of 'copy' is a StoredTable.*Add its rows to a Table"):
+        local.publish("copy", {"t": stored}, type="x")
+    with pytest.raises(ConfigError, match=r"get\('pred:v0'\)"):
+        local.use("pred:v0")
+    assert local.names() == ["pred"]
 
 
 def test_what_is_no_metadata_and_no_metric_is_refused(local):

@@ -382,11 +382,23 @@ def test_a_setting_that_there_is_not_is_named(tmp_path):
         ({"every_n_batches": 2.5}, "every_n_batches"),
         ({"max_samples": 0}, "max_samples"),
         ({"best": ("loss", "lowest")}, "'max' or its 'min', got 'lowest'"),
+        ({"best": "accuracy"}, r"as in \('accuracy', 'max'\), got 'accuracy'"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused_at_once(tmp_path, settings, message):
     with pytest.raises(ConfigError, match=message):
         Animals(tmp_path, **settings)
+
+
+def test_columns_that_are_none_are_refused_before_a_training_has_begun():
+    class Empty(EvalCallback):
+        def add_ground_truth(self): ...
+
+        def add_model_predictions(self, epoch): ...
+
+    for columns in (("image", ["pred"]), (["image"], "pred"), (["image", "image"], ["pred"])):
+        with pytest.raises(ConfigError, match=r"list of columns, got the text|Two columns have the name"):
+            Empty(*columns)
 
 
 def test_a_run_has_one_id(tmp_path):

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml.core.errors import ConfigError
+from ml.core.errors import ConfigError, FormatError
 from ml.detection.average_precision import mean_average_precision
 from ml.evaluation.artifacts import Artifacts
 from ml.evaluation.columns import Column
 from ml.evaluation.compare import compare
 from ml.evaluation.judging import Detection
+from ml.evaluation.references import Reference
 from ml.evaluation.samples import Roles, Samples
 from ml.evaluation.table import Table
 from ml.evaluation.values import Boxes, Image
@@ -210,6 +211,17 @@ def test_a_ground_truth_that_is_gone_is_told_where_it_is_needed(artifacts, tmp_p
 
     with pytest.raises(ConfigError, match=r"the truth of 'pred'.*'sample', 'pred'.*val"):
         Samples(version.table())
+
+
+def test_a_reference_to_no_row_is_damage(artifacts):
+    table, pred = Table(["label"], name="val_data"), Table([Column("sample", "reference", "val:v0/val_data"), "pred"])
+    table.add_data("a")
+    artifacts.publish("val", {"val_data": table}, type="dataset")
+    pred.add_data(Reference("val", 0, "val_data", 7), "a")
+    samples = Samples(artifacts.publish("pred", {"eval_data": pred}, type="evaluation").table())
+
+    with pytest.raises(FormatError, match=r"refers to row 7 of .*val:v0/val_data.*which has 1"):
+        compare(samples, samples)
 
 
 def test_what_cannot_be_compared_is_refused_with_the_columns_that_there_are():
