@@ -35,9 +35,10 @@ Hugging Face, adapters in ``ml.integrations`` call it. This is what it leaves, i
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from ml.core.errors import ConfigError, FormatError, WriteError
+from ml.core.errors import ConfigError, FormatError, LogValueError, WriteError
 from ml.evaluation.aliases import Mode
 from ml.evaluation.artifacts import Version
 from ml.evaluation.columns import Column, ColumnName, checked
@@ -45,6 +46,7 @@ from ml.evaluation.ground_truth import GroundTruth
 from ml.evaluation.hooks import call, nothing
 from ml.evaluation.keeping import ArtifactsSource, Keeper, predictions_of
 from ml.evaluation.loop import undisturbed
+from ml.evaluation.metadata import clean_metrics
 from ml.evaluation.sampling import check_max_samples
 from ml.evaluation.sinks import LoggedTables, TableSink
 from ml.evaluation.table import Table
@@ -354,12 +356,8 @@ def numbers_of(logs: Logs) -> dict[str, float]:
     """Returns the numbers among some logs; a tensor of one element is one."""
     found: dict[str, float] = {}
     for name, value in logs.items():
-        if value is None or isinstance(value, str | bytes):
-            continue
-        try:
-            found[str(name)] = float(value)  # type: ignore[arg-type]
-        except Exception:  # whatever a tensor of several elements raises
-            continue
+        with suppress(LogValueError):
+            found |= clean_metrics({name: value})
     return found
 
 

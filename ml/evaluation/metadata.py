@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from numbers import Integral, Real
-from typing import SupportsFloat, cast
+from typing import TYPE_CHECKING, SupportsFloat, cast
 
 from ml.core.errors import LogValueError
 from ml.core.redact import MASK, Redactor, is_secret
 from ml.loggers.strict_json import Json, real, strict
+from ml.loggers.tensors import is_tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _DEEPEST = 32
 
@@ -38,9 +42,10 @@ def clean_metrics(metrics: Mapping[str, object]) -> dict[str, float]:
 
 def _metric(name: str, value: object) -> float:
     try:
-        if isinstance(value, str):
+        if isinstance(value, str | bytes):
             raise TypeError("a text")
-        return float(cast(SupportsFloat, value))
+        # torch warns of a loss that is still part of a graph
+        return float(cast("Tensor", value).detach() if is_tensor(value) else cast(SupportsFloat, value))
     except OverflowError:
         return real(cast(float, value))
     except Exception as error:  # whatever a tensor of several numbers raises

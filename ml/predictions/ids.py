@@ -1,7 +1,7 @@
 """Names records: ULIDs, which sort by time, and which no other process or machine makes again."""
 
 import os
-import secrets
+import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -14,6 +14,7 @@ LENGTH: Final = 26
 _DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: without I, L, O, U
 _VALUES: Final = {digit: value for value, digit in enumerate(_DIGITS)}
 _TIME_BITS, _RANDOM_BITS = 48, 80
+_SEED_BYTES: Final = 32
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -29,18 +30,23 @@ class RecordIds:
 
     def __init__(self, wall_clock: Callable[[], float]) -> None:
         self._wall_clock = wall_clock
-        self._lock, self._process, self._last = Lock(), os.getpid(), 0
+        self._begin()
+        self._last = 0
+
+    def _begin(self) -> None:
+        self._lock, self._process = Lock(), os.getpid()
+        self._chance = random.Random(os.urandom(_SEED_BYTES))  # asking the system lets go of the interpreter
 
     def next(self) -> str:
         """Returns a new id: 26 characters of Crockford's base 32."""
         if self._process != os.getpid():  # the lock may be held by a thread that is not here
-            self._lock, self._process = Lock(), os.getpid()
-            self._last = (self._last >> _RANDOM_BITS) + 1 << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS - 1)
+            self._begin()
+            self._last = (self._last >> _RANDOM_BITS) + 1 << _RANDOM_BITS | self._chance.getrandbits(_RANDOM_BITS - 1)
         now_ms = min(max(int(self._wall_clock() * 1000), 0), 2**_TIME_BITS - 1)
         with self._lock:
             if now_ms > self._last >> _RANDOM_BITS:
                 # The highest bit is left free, so that there is room to count up from here.
-                self._last = now_ms << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS - 1)
+                self._last = now_ms << _RANDOM_BITS | self._chance.getrandbits(_RANDOM_BITS - 1)
             else:
                 self._last += 1
             number = self._last

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from ml.core.errors import ConfigError, LogValueError
 from ml.core.run import RunContext
@@ -101,6 +102,21 @@ def test_best_is_told_by_a_metric_and_missing_once_is_said(tmp_path, caplog):
 
     assert Artifacts(tmp_path).get("run_demo_pred:best").metrics == {"loss": 1.0}
     assert caplog.text.count("told by 'loss', which is not among the metrics of an evaluation: 'los'") == 1
+
+
+def test_metrics_are_the_numbers_among_the_logs_and_a_loss_with_a_graph_is_one_without_a_warning(tmp_path, recwarn):
+    logs = {
+        "loss": torch.ones(1, requires_grad=True) / 2,
+        "accuracy": np.float32(0.25),
+        "large": 10**400,
+        "curve": torch.ones(2),
+        "none": None,
+        "text": "1",
+        "bytes": b"1",
+    }
+
+    assert Animals(tmp_path).evaluate(0, logs).metrics == {"loss": 0.5, "accuracy": 0.25, "large": float("inf")}
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 def test_no_row_is_left_out_of_a_large_table(tmp_path):

@@ -93,7 +93,7 @@ def test_tensors_and_pil_images_are_images():
         None,
         object(),
     ],
-    ids=str,
+    ids=lambda image: str(getattr(image, "shape", type(image).__name__)),
 )
 def test_what_is_no_image_is_refused(image):
     with pytest.raises(LogValueError):
