@@ -19,8 +19,11 @@ from ml.core.lazy import loaded_on_use
 if TYPE_CHECKING:
     from ml.evaluation.artifacts import Artifacts, Version
     from ml.evaluation.callback import EvalCallback
+    from ml.evaluation.checking import fsck
+    from ml.evaluation.collection import gc
     from ml.evaluation.columns import Column
     from ml.evaluation.references import Reference, RowIndex
+    from ml.evaluation.samples import Roles, Samples
     from ml.evaluation.sampling import choose
     from ml.evaluation.sinks import KeptTable, TableSink
     from ml.evaluation.stored import StoredTable
@@ -31,8 +34,11 @@ if TYPE_CHECKING:
 _HOMES = {
     "ml.evaluation.artifacts": ("Artifacts", "Version"),
     "ml.evaluation.callback": ("EvalCallback",),
+    "ml.evaluation.checking": ("fsck",),
+    "ml.evaluation.collection": ("gc",),
     "ml.evaluation.columns": ("Column",),
     "ml.evaluation.references": ("Reference", "RowIndex"),
+    "ml.evaluation.samples": ("Roles", "Samples"),
     "ml.evaluation.sampling": ("choose",),
     "ml.evaluation.sinks": ("KeptTable", "TableSink"),
     "ml.evaluation.stored": ("StoredTable",),
@@ -51,13 +57,17 @@ __all__ = [
     "KeptTable",
     "Masks",
     "Reference",
+    "Roles",
     "RowIndex",
+    "Samples",
     "StoreConfig",
     "StoredTable",
     "Table",
     "TableSink",
     "Version",
     "choose",
+    "fsck",
+    "gc",
 ]
 
 __getattr__ = loaded_on_use(__name__, _HOMES)
