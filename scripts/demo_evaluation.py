@@ -120,11 +120,31 @@ def compare(store: str, report: str, epochs: int) -> None:
     """Shows what was kept, and what changed, as users do."""
     show("artifacts", "ls", store)
     show("artifacts", "fsck", "--deep", store)
-    show("eval", "diff", store, f"{PREDICTIONS}:epoch_0", f"{PREDICTIONS}:best", "--by", "digits", "--limit", "5")
+    show(
+        "eval",
+        "diff",
+        f"{PREDICTIONS}:epoch_0",
+        f"{PREDICTIONS}:best",
+        "--store",
+        store,
+        "--by",
+        "digits",
+        "--limit",
+        "5",
+    )
     if epochs > 2:
         last = epochs - 1
-        show("eval", "diff", store, f"{PREDICTIONS}:epoch_{last - 1}", f"{PREDICTIONS}:epoch_{last}", "--limit", "5")
-    show("eval", "report", store, PREDICTIONS, "--by", "digits", "--output", report)
+        show(
+            "eval",
+            "diff",
+            f"{PREDICTIONS}:epoch_{last - 1}",
+            f"{PREDICTIONS}:epoch_{last}",
+            "--store",
+            store,
+            "--limit",
+            "5",
+        )
+    show("eval", "report", PREDICTIONS, "--store", store, "--by", "digits", "--output", report)
 
 
 def main() -> None:

@@ -18,11 +18,11 @@ _WORDS = {
 
 _EPILOG = """\
 examples:
-  mlog eval diff evaluation run_1_pred:epoch_3 run_1_pred:epoch_4
-  mlog eval diff evaluation run_1_pred:best run_2_pred:best --by width --to json
-  mlog eval report evaluation run_1_pred -o report.html
+  mlog eval diff run_1_pred:epoch_3 run_1_pred:epoch_4
+  mlog eval diff run_1_pred:best run_2_pred:best --by width --to json
+  mlog eval report run_1_pred --store s3://bucket/evaluation -o report.html
 
-STORE is a directory, or the URL of an object store: s3://bucket/prefix, gs://, az://. A REF is NAME, for its latest
+A store is a directory, or the URL of an object store: s3://bucket/prefix, gs://, az://. A REF is NAME, for its latest
 version, NAME:v3, or NAME:ALIAS. 'mlog eval WORD --help' explains a word."""
 
 _COLUMNS = """\
@@ -54,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         for word, summary in _WORDS.items()
     }
     for one in of.values():
-        one.add_argument("store", metavar="STORE", help="a directory or a URL")
+        one.add_argument("--store", default="evaluation", help="a directory or a URL; evaluation")
     diff, report = of["diff"], of["report"]
     diff.epilog = _DIFF
     diff.add_argument("before", metavar="A", help="a version: NAME, NAME:v3, NAME:ALIAS")

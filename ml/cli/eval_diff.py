@@ -1,4 +1,4 @@
-"""``mlog eval diff STORE A B``: what changed from one version to another, sample by sample."""
+"""``mlog eval diff A B``: what changed from one version to another, sample by sample."""
 
 import argparse
 import math
@@ -13,7 +13,7 @@ from ml.cli.output import Output, printable
 from ml.cli.store_choice import opened_store
 from ml.core.errors import ConfigError
 from ml.evaluation.artifacts import Artifacts
-from ml.evaluation.compare import compare
+from ml.evaluation.comparison import compare
 from ml.evaluation.samples import Samples
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ml.cli.eval_diff_rows import FIELDS, sample_rows
-from ml.evaluation.compare import Change, Comparison
+from ml.evaluation.comparison import Change, Comparison
 from ml.evaluation.judging import Class
 from ml.loggers.strict_json import Json, strict
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Iterator, Sequence
 
-from ml.evaluation.compare import Comparison, pairs_of
+from ml.evaluation.comparison import Comparison, pairs_of
 
 FIELDS = ("sample", "change", "truth", "before", "after")
 

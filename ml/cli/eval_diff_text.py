@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from ml.cli.eval_diff_rows import FIELDS, sample_rows, set_aside
 from ml.cli.output import Column, Output, printable
-from ml.evaluation.compare import ClassChange, Comparison, ConfusionChange, SliceChange
+from ml.evaluation.comparison import ClassChange, Comparison, ConfusionChange, SliceChange
 from ml.evaluation.judging import Class
 
 ChangeT = TypeVar("ChangeT", ClassChange, ConfusionChange, SliceChange)

@@ -1,4 +1,4 @@
-"""``mlog eval report STORE REF ...``: versions of predictions as one page."""
+"""``mlog eval report REF ...``: versions of predictions as one page."""
 
 import argparse
 from pathlib import Path

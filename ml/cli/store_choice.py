@@ -39,7 +39,7 @@ def opened_store(source: str, arguments: argparse.Namespace) -> Store:
         return opened_bucket(source, arguments)
     path = Path(unquote(urlsplit(source).path) if source.startswith("file://") else source)
     if not path.exists():
-        raise FileNotFoundError(f"There is no directory {path}. A store, which comes first, is a directory or a URL.")
+        raise FileNotFoundError(f"There is no directory {path}. A store is a directory or a URL.")
     if not path.is_dir():
         raise NotADirectoryError(f"{path} is no directory.")
     return open_store(source)

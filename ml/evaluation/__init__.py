@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ml.evaluation.checking import fsck
     from ml.evaluation.collection import gc
     from ml.evaluation.columns import Column
+    from ml.evaluation.comparison import Comparison, compare
     from ml.evaluation.references import Reference, RowIndex
     from ml.evaluation.samples import Roles, Samples
     from ml.evaluation.sampling import choose
@@ -37,6 +38,7 @@ _HOMES = {
     "ml.evaluation.checking": ("fsck",),
     "ml.evaluation.collection": ("gc",),
     "ml.evaluation.columns": ("Column",),
+    "ml.evaluation.comparison": ("Comparison", "compare"),
     "ml.evaluation.references": ("Reference", "RowIndex"),
     "ml.evaluation.samples": ("Roles", "Samples"),
     "ml.evaluation.sampling": ("choose",),
@@ -52,6 +54,7 @@ __all__ = [
     "Audio",
     "Boxes",
     "Column",
+    "Comparison",
     "EvalCallback",
     "Image",
     "KeptTable",
@@ -66,6 +69,7 @@ __all__ = [
     "TableSink",
     "Version",
     "choose",
+    "compare",
     "fsck",
     "gc",
 ]

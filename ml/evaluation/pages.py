@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ml.evaluation.cards import cards_of, notable
-from ml.evaluation.compare import CHANGES
+from ml.evaluation.comparison import CHANGES
 from ml.evaluation.confusion import heat_maps
 from ml.evaluation.judging import Class, Detection, ordered
 from ml.evaluation.slices import BINS, slices

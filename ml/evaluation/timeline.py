@@ -6,7 +6,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from ml.core.errors import ConfigError
 from ml.evaluation.artifacts import Artifacts, Version
-from ml.evaluation.compare import Change, change_of, judge_of, pairs_of
+from ml.evaluation.comparison import Change, change_of, judge_of, pairs_of
 from ml.evaluation.judging import Confusion, Figures, Judge, Pair
 from ml.evaluation.layout import parse_ref
 from ml.evaluation.samples import FOUND, Roles, Samples

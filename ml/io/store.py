@@ -25,6 +25,7 @@ TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 """What the last segment of a key cannot be: so ``ml.io.atomic`` names files that are on their way to their place."""
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_MISTYPED = re.compile(r"(?:s3|gs|az|file):", re.IGNORECASE)
 
 
 class Refused(WriteError):  # noqa: N818  # it is what the store has done
@@ -141,6 +142,10 @@ def open_store(config: StoreConfig | str, *, attempts: int | None = None) -> Sto
     if not isinstance(config, StoreConfig):
         config = StoreConfig(str(config))
     if not _SCHEME.match(config.url):
+        if scheme := _MISTYPED.match(config.url):
+            raise ConfigError(
+                f"The URL of a store begins with {scheme[0].lower()}//. For a directory write ./ before it."
+            )
         directory = config.url
     elif config.url.lower().startswith("file:"):
         from ml.io.store_url import split_url

@@ -29,7 +29,7 @@ def store(tmp_path):
 
 
 def test_two_versions_are_compared_in_text(mlog, store):
-    said = mlog("eval", "diff", "evaluation", "pred:epoch_0", "pred", "--by", "width", "--bins", 2)
+    said = mlog("eval", "diff", "pred:epoch_0", "pred", "--by", "width", "--bins", 2)
 
     assert (said.status, said.err) == (0, "")
     lines = [line.split() for line in said.out.splitlines()]
@@ -52,8 +52,8 @@ def test_two_versions_are_compared_in_text(mlog, store):
 
 
 def test_json_has_everything_and_csv_a_line_for_each_sample(mlog, store):
-    found = json.loads(mlog("eval", "diff", "evaluation", "pred:v0", "pred", "--to", "json").out)
-    lines = list(csv.DictReader(io.StringIO(mlog("eval", "diff", "evaluation", "pred:v0", "pred", "-p", "csv").out)))
+    found = json.loads(mlog("eval", "diff", "pred:v0", "pred", "--to", "json").out)
+    lines = list(csv.DictReader(io.StringIO(mlog("eval", "diff", "pred:v0", "pred", "-p", "csv").out)))
 
     assert found["changes"] == {"right to wrong": 2, "wrong to right": 1, "still wrong": 0, "still right": 1}
     assert found["value"] == {"before": 0.75, "after": 0.5}
@@ -74,27 +74,27 @@ def test_samples_that_one_version_lacks_are_told(mlog, store):
     table.add_data(store.get("val").table().get_index()[1], "cat")
     store.publish("pred", {"eval_data": table}, type="evaluation")
 
-    said = mlog("eval", "diff", "evaluation", "pred:v1", "pred", "--fail-if-worse", "1")
+    said = mlog("eval", "diff", "pred:v1", "pred", "--fail-if-worse", "1")
 
     assert said.status == 1
     assert "  only before  3: val:v0/val_data#0, val:v0/val_data#2, val:v0/val_data#3" in said.out
     assert said.out.splitlines()[-1] == "worse: pred:v2 lacks 3 samples"
-    listed = json.loads(mlog("eval", "diff", "evaluation", "pred", "pred:v1", "--to", "json").out)
+    listed = json.loads(mlog("eval", "diff", "pred", "pred:v1", "--to", "json").out)
     assert len(listed["only_after"]) == 3
     assert [one["change"] for one in listed["by_sample"]].count("only after") == 3
 
 
 def test_the_exit_status_says_whether_it_is_worse(mlog, store):
     for most, status in (("0.2", 1), ("0.25", 0), ("1", 0)):
-        said = mlog("eval", "diff", "evaluation", "pred:v0", "pred:v1", "--fail-if-worse", most)
+        said = mlog("eval", "diff", "pred:v0", "pred:v1", "--fail-if-worse", most)
         assert said.status == status
         assert ("worse: accuracy fell by more than 0.2" in said.out) == bool(status)
-    assert mlog("eval", "diff", "evaluation", "pred:v1", "pred:v0", "--fail-if-worse", "0").status == 0
-    assert mlog("eval", "diff", "evaluation", "pred:v0", "pred:v1", "--fail-if-worse", "0", "-p", "csv").status == 1
+    assert mlog("eval", "diff", "pred:v1", "pred:v0", "--fail-if-worse", "0").status == 0
+    assert mlog("eval", "diff", "pred:v0", "pred:v1", "--fail-if-worse", "0", "-p", "csv").status == 1
 
 
 def test_a_report_is_one_file_of_its_own(mlog, store, tmp_path):
-    said = mlog("eval", "report", "evaluation", "pred", "--by", "width")
+    said = mlog("eval", "report", "pred", "--by", "width")
 
     assert (said.status, said.out, said.err) == (0, "pred.html\n", "")
     text = (tmp_path / "pred.html").read_text()
@@ -102,7 +102,7 @@ def test_a_report_is_one_file_of_its_own(mlog, store, tmp_path):
     assert "Slices by width" in text
     assert "\x1b" not in text
     assert (tmp_path / "pred.html").stat().st_mode & 0o777 == 0o600
-    said = mlog("eval", "report", "evaluation", "pred", "-o", "last.html", "--last", 1, "--max-samples", 2)
+    said = mlog("eval", "report", "pred", "-o", "last.html", "--last", 1, "--max-samples", 2)
     assert said.out.splitlines() == ["last.html", "It shows the last 1 of 2 versions; --last shows more."]
     assert (tmp_path / "last.html").read_text().count("<img ") == 2
 
@@ -115,7 +115,7 @@ def test_boxes_are_judged_by_the_thresholds(mlog, tmp_path):
         artifacts.publish("found", {"found": table}, type="evaluation")
 
     def said(*more):
-        return json.loads(mlog("eval", "diff", "evaluation", "found:v0", "found", "--to", "json", *more).out)
+        return json.loads(mlog("eval", "diff", "found:v0", "found", "--to", "json", *more).out)
 
     assert said()["changes"]["right to wrong"] == 1
     assert said("--score", 0.1)["changes"]["still right"] == 1
@@ -126,16 +126,16 @@ def test_boxes_are_judged_by_the_thresholds(mlog, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["diff", "evaluation", "pred:v0", "pred:v7"], "There is no pred:v7"),
-        (["diff", "evaluation", "pred", "pred", "--key", "row"], "no column 'row'. There is 'sample', 'pred'"),
-        (["diff", "evaluation", "pred", "pred", "--by", "image"], "not by values of kind image"),
-        (["diff", "evaluation", "pred", "pred", "--fail-if-worse", "nan"], "a part of 1 such as 0.01"),
-        (["diff", "evaluation", "pred", "pred", "--limit", "-1"], "--limit"),
-        (["diff", "evaluation", "pred", "pred", "--table", "x"], "no table 'x'"),
-        (["diff", "evaluation", "val", "val"], "Which column of val:v0"),
-        (["report", "evaluation", "pred", "--last", "0"], "--last takes 1 or more"),
-        (["report", "evaluation", "nobody"], "no artifact 'nobody'"),
-        (["report", "absent", "pred"], "no directory absent"),
+        (["diff", "pred:v0", "pred:v7"], "There is no pred:v7"),
+        (["diff", "pred", "pred", "--key", "row"], "no column 'row'. There is 'sample', 'pred'"),
+        (["diff", "pred", "pred", "--by", "image"], "not by values of kind image"),
+        (["diff", "pred", "pred", "--fail-if-worse", "nan"], "a part of 1 such as 0.01"),
+        (["diff", "pred", "pred", "--limit", "-1"], "--limit"),
+        (["diff", "pred", "pred", "--table", "x"], "no table 'x'"),
+        (["diff", "val", "val"], "Which column of val:v0"),
+        (["report", "pred", "--last", "0"], "--last takes 1 or more"),
+        (["report", "nobody"], "no artifact 'nobody'"),
+        (["report", "pred", "--store", "absent"], "no directory absent"),
     ],
 )
 def test_what_makes_no_sense_is_told_in_one_line(mlog, store, arguments, told):

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 
 from ml.core.errors import ConfigError
 from ml.evaluation.artifacts import Artifacts
-from ml.evaluation.compare import compare
+from ml.evaluation.comparison import compare
 from ml.evaluation.confusion import MAX_CLASSES, heat_maps
 from ml.evaluation.pages import page_of
 from ml.evaluation.samples import Samples

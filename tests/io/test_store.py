@@ -467,3 +467,13 @@ def test_without_obstore_a_bucket_says_what_to_install_and_a_directory_works(tmp
     with pytest.raises(ConfigError, match=r"pip install 'ml-logbook\[s3\]'"):
         open_store("s3://bucket")
     open_store(str(tmp_path)).put("a", b"")
+
+
+@pytest.mark.parametrize("url", ["s3:/bucket", "S3:bucket/prefix", "gs:/bucket", "file:/data"])
+def test_a_url_that_lacks_a_slash_makes_no_directory_of_that_name(url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(ConfigError, match="begins with"):
+        open_store(url)
+
+    assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ from ml.core.errors import ConfigError, FormatError
 from ml.detection.average_precision import mean_average_precision
 from ml.evaluation.artifacts import Artifacts
 from ml.evaluation.columns import Column
-from ml.evaluation.compare import compare
+from ml.evaluation.comparison import compare
 from ml.evaluation.judging import Detection
 from ml.evaluation.references import Reference
 from ml.evaluation.samples import Roles, Samples
