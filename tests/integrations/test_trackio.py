@@ -26,7 +26,7 @@ from ml.core.state import State
 from ml.integrations import trackio_database
 from ml.integrations.trackio import TrackioLogger, TrackioLoggerConfig
 from ml.loggers.json import JsonLogger, JsonLoggerConfig
-from ml.loggers.kinds import KINDS, POINT_CLOUD, SCALAR
+from ml.loggers.kinds import KINDS, POINT_CLOUD, SCALAR, TABLE
 from ml.loggers.remote import identity_of
 from ml.loggers.replay import send
 from ml.loggers.sources import Entry, Settings, json_entries
@@ -295,8 +295,8 @@ def test_without_trackio_the_extra_is_named(tmp_path, monkeypatch):
         ml.start_run(tmp_path / "demo", loggers=["trackio"])
 
 
-def test_every_kind_but_points_is_taken():
-    assert backend().kinds == frozenset(KINDS) - {POINT_CLOUD}
+def test_every_kind_but_points_and_tables_is_taken():
+    assert backend().kinds == frozenset(KINDS) - {POINT_CLOUD, TABLE}
 
 
 # the reader
