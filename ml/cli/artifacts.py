@@ -9,6 +9,7 @@ from importlib import import_module
 
 from ml.cli.output import Output
 from ml.cli.store_choice import add_store
+from ml.cli.words import add_words
 
 _WORDS = {
     "ls": "list versions: their aliases, rows, bytes and metrics, which run made them, and when",
@@ -45,17 +46,7 @@ under way until its GRACE is over: 90s, 30m, 12h, 1d."""
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the words and their arguments."""
     parser.epilog = _EPILOG
-    words = parser.add_subparsers(dest="artifacts_word", metavar="WORD", required=True, title="words")
-    of = {
-        word: words.add_parser(
-            word,
-            help=summary,
-            description=f"{summary[0].upper()}{summary[1:]}.",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        for word, summary in _WORDS.items()
-    }
+    of = add_words(parser, "artifacts_word", _WORDS)
     for one in of.values():
         one.add_argument("store", metavar="STORE", help="a directory or a URL")
     of["ls"].add_argument("name", metavar="NAME", nargs="?", help="of one artifact; by default, all")

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from ml.cli.output import Output
+from ml.cli.words import add_words
 
 _WORDS = {
     "ls": "list the runs of a database, and of what there are measurements",
@@ -44,17 +45,7 @@ the program's; of one that a signal ended, 128 + the signal. What is measured is
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the words and their arguments."""
     parser.epilog = _EPILOG
-    words = parser.add_subparsers(dest="bench_word", metavar="WORD", required=True, title="words")
-    of = {
-        word: words.add_parser(
-            word,
-            help=summary,
-            description=f"{summary[0].upper()}{summary[1:]}.",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        for word, summary in _WORDS.items()
-    }
+    of = add_words(parser, "bench_word", _WORDS)
     for word in ("ls", "show", "plot", "export"):
         of[word].add_argument("database", metavar="DB", help="a file of SQLite, or a URL")
     for word in ("show", "plot", "export"):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ml.cli.output import Output
 from ml.cli.store_choice import add_store
+from ml.cli.words import add_words
 
 _WORDS = {
     "diff": "compare two versions, sample by sample: what got right, what got wrong, which classes changed",
@@ -42,17 +43,7 @@ exit status:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the words and their arguments."""
     parser.epilog = _EPILOG
-    words = parser.add_subparsers(dest="eval_word", metavar="WORD", required=True, title="words")
-    of = {
-        word: words.add_parser(
-            word,
-            help=summary,
-            description=f"{summary[0].upper()}{summary[1:]}.",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        for word, summary in _WORDS.items()
-    }
+    of = add_words(parser, "eval_word", _WORDS)
     for one in of.values():
         one.add_argument("--store", default="evaluation", help="a directory or a URL; evaluation")
     diff, report = of["diff"], of["report"]

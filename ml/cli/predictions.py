@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ml.cli.output import Output
 from ml.cli.store_choice import add_store
+from ml.cli.words import add_words
 
 _WORDS = {
     "ls": "list records: when, which model on which device, what it said, how sure and how fast it was",
@@ -43,17 +44,7 @@ What failed, or tells nothing of boxes, is not in coco. A file is replaced whole
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the words and their arguments."""
     parser.epilog = _EPILOG
-    words = parser.add_subparsers(dest="predictions_word", metavar="WORD", required=True, title="words")
-    of = {
-        word: words.add_parser(
-            word,
-            help=summary,
-            description=f"{summary[0].upper()}{summary[1:]}.",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        for word, summary in _WORDS.items()
-    }
+    of = add_words(parser, "predictions_word", _WORDS)
     _configure_ls(of["ls"])
     _configure_show(of["show"])
     _configure_tail(of["tail"])
