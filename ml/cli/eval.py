@@ -27,10 +27,13 @@ A store is a directory, or the URL of an object store: s3://bucket/prefix, gs://
 version, NAME:v3, or NAME:ALIAS. 'mlog eval WORD --help' explains a word."""
 
 _COLUMNS = """\
-Columns are those of the predictions, and those of the rows that these refer to. What is not said is found: the key is a
-reference to the ground truth, or 'sample', 'index', 'id'; the truth is 'label', 'truth', 'target'; the prediction
-'prediction', 'predicted', 'pred'. Where boxes were predicted, the figure is mAP, a sample is right where every true box
-is found and nothing else is, and the truth may be an image that has boxes."""
+Columns are those of the predictions, and those of the rows that these refer to. What is not said is found by its name,
+the first of:
+  key         a reference to the ground truth; sample, sample_id, index, idx, id, key, image_id
+  truth       label, labels, truth, ground_truth, target, true, actual, y, y_true, class
+  prediction  prediction, predicted, pred, predictions, preds, guess, output, y_pred
+Where boxes were predicted, the figure is mAP, a sample is right where every true box is found and nothing else is, and
+the truth may be an image that has boxes."""
 
 _DIFF = """\
 All figures are of the samples that both versions have; the others are counted. CSV has a line for each sample.

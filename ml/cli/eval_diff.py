@@ -5,7 +5,7 @@ import math
 
 from ml.benchmarks.export import csv_lines
 from ml.cli.bench_table import write_lines
-from ml.cli.eval_choice import judge_of, roles_of
+from ml.cli.eval_choice import bins_of, judge_of, roles_are_arguments, roles_of
 from ml.cli.eval_diff_json import as_json
 from ml.cli.eval_diff_rows import FIELDS, sample_rows
 from ml.cli.eval_diff_text import write_text
@@ -17,6 +17,7 @@ from ml.evaluation.comparison import compare
 from ml.evaluation.samples import Samples
 
 
+@roles_are_arguments()
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Compares; returns 1 where the second version is worse by more than ``--fail-if-worse``.
 
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         raise ConfigError(f"--limit takes a number of lines, 0 or more, got {arguments.limit}.")
     artifacts = Artifacts(opened_store(arguments.store, arguments))
     before, after = (_samples(artifacts, ref, arguments) for ref in (arguments.before, arguments.after))
-    compared = compare(before, after, judge=judge_of(before, arguments), by=arguments.by, bins=arguments.bins)
+    compared = compare(before, after, judge=judge_of(before, arguments), by=arguments.by, bins=bins_of(arguments))
     if arguments.to == "json":
         output.json(as_json(compared))
     elif arguments.to == "csv":

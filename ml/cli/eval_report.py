@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ml.cli.eval_choice import judge_of, roles_of
+from ml.cli.eval_choice import bins_of, judge_of, roles_are_arguments, roles_of
 from ml.cli.output import Output, printable
 from ml.cli.store_choice import opened_store
 from ml.core.errors import ConfigError
@@ -16,6 +16,7 @@ from ml.io.names import readable_segment
 _PRIVATE = 0o600  # as what it was made from
 
 
+@roles_are_arguments()
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Writes the page, and says where.
 
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         shown,
         title=f"Evaluation of {names}",
         by=arguments.by,
-        bins=arguments.bins,
+        bins=bins_of(arguments),
         max_samples=arguments.max_samples,
     )
     path = arguments.output or Path(f"{readable_segment(names)}.html")

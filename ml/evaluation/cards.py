@@ -6,7 +6,7 @@ from typing import Final
 
 from ml.core.errors import FormatError, WriteError
 from ml.evaluation.columns import ColumnKind
-from ml.evaluation.judging import Class, Detection, boxes_of, ordered
+from ml.evaluation.judging import Class, Detection, boxes_of
 from ml.evaluation.references import Reference
 from ml.evaluation.thumbnails import thumbnail_of
 from ml.evaluation.timeline import Moment, Timeline
@@ -20,7 +20,7 @@ MAX_OUTLINES: Final = 30
 
 _MAX_COLUMNS = 4
 _MAX_CLASSES = 60  # that a list offers
-_MAX_TEXT = 200
+_MAX_TEXT, _MAX_LABEL = 200, 24  # characters
 _NUMBERS: Final[frozenset[ColumnKind | None]] = frozenset({"integer", "number"})
 _SHOWN: Final[frozenset[ColumnKind | None]] = _NUMBERS | {"string", "boolean", "timestamp"}
 
@@ -90,8 +90,8 @@ def _text(shown: Timeline, value: object, *, is_truth: bool) -> str:
     return _cut(shown.judge.text(value, is_truth=is_truth))
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 1]}…"
+def _cut(text: str, length: int = _MAX_TEXT) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def _pair(moment: Moment, key: Hashable) -> tuple[object, object] | None:
@@ -133,7 +133,7 @@ def _value(moment: Moment, name: str, key: Hashable, *, is_number: bool) -> Plai
 
 
 def _pictures(shown: Timeline, keys: Sequence[Hashable]) -> list[Html | str]:
-    colours = {name: number for number, name in enumerate(_classes(shown))}
+    colours = {name: number for number, name in enumerate(shown.classes)}
     return [_picture(shown, key, colours) for key in keys]
 
 
@@ -166,16 +166,12 @@ def _image(moment: Moment, key: Hashable) -> Image | None:
     return image if isinstance(image, Image) else None
 
 
-def _classes(shown: Timeline) -> list[Class]:
-    return ordered({name for moment in shown.moments for name in moment.figures.by_class})
-
-
 def _outlines(boxes: Boxes, colours: Mapping[Class, int], *, is_truth: bool = False) -> list[Outline]:
     order = range(len(boxes)) if boxes.scores is None else (-boxes.scores).argsort(kind="stable").tolist()
     outlines = list[Outline]()
     for index in list(order)[:MAX_OUTLINES]:
         label = 0 if boxes.labels is None else boxes.labels[index]
-        texts = ["" if boxes.labels is None else _cut(str(label)[:24])]
+        texts = ["" if boxes.labels is None else _cut(str(label), _MAX_LABEL)]
         if boxes.scores is not None:
             texts.append(f"{boxes.scores[index]:.2f}")
         text = "" if is_truth else " ".join(filter(None, texts))

@@ -18,7 +18,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 
 from ml.core.errors import ConfigError
 from ml.evaluation.judging import Class, Classification, Detection, Figure, Judge, Pair, ordered
-from ml.evaluation.samples import Samples
+from ml.evaluation.samples import RoleError, Samples
 from ml.evaluation.slices import BINS, slices
 
 Change: TypeAlias = Literal["right to wrong", "wrong to right", "still wrong", "still right"]
@@ -175,10 +175,8 @@ def compare(
     rows_before, rows_after = before.rows(), after.rows()
     common = [key for key in rows_before if key in rows_after]
     if not common and rows_before and rows_after:
-        raise ConfigError(
-            f"{_keys(before, rows_before)} and {_keys(after, rows_after)} have no sample in common. Say key=, a column "
-            "that tells samples apart in both."
-        )
+        problem = f"{_keys(before, rows_before)} and {_keys(after, rows_after)} have no sample in common."
+        raise RoleError(problem, "key", "a column that tells samples apart in both.")
     pairs_before, pairs_after = pairs_of(before), pairs_of(after)
     known, unjudged, relabelled = list[SampleChange](), list[Hashable](), list[Hashable]()
     for key in common:

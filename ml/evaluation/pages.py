@@ -11,7 +11,7 @@ from typing import Final
 from ml.evaluation.cards import cards_of, notable
 from ml.evaluation.comparison import CHANGES
 from ml.evaluation.confusion import heat_maps
-from ml.evaluation.judging import Class, Detection, ordered
+from ml.evaluation.judging import Class, Detection
 from ml.evaluation.slices import BINS, slices
 from ml.evaluation.timeline import Moment, Timeline
 from ml.report.charts import Curve, LineChart
@@ -138,7 +138,7 @@ def _charts(shown: Timeline) -> list[Html]:
             of_class,
             _VERSIONS,
             shown.judge.class_metric,
-            [Curve(str(name), places, [_value(moment, name) for moment in moments]) for name in _classes(shown)],
+            [Curve(str(name), places, [_value(moment, name) for moment in moments]) for name in shown.classes],
             True,
         ),
     ]
@@ -171,12 +171,8 @@ def _value(moment: Moment, name: Class) -> float:
     return moment.figures.by_class[name].value if name in moment.figures.by_class else float("nan")
 
 
-def _classes(shown: Timeline) -> list[Class]:
-    return ordered({name for moment in shown.moments for name in moment.figures.by_class})
-
-
 def _class_table(shown: Timeline) -> Html:
-    classes = _classes(shown)
+    classes = shown.classes
     values = {name: [_value(moment, name) for moment in shown.moments] for name in classes}
     supports = [
         Staged([one.support if (one := moment.figures.by_class.get(name)) else 0 for moment in shown.moments])

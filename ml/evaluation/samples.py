@@ -52,6 +52,27 @@ FOUND: Final = Roles()
 """All columns are found."""
 
 
+class RoleError(ConfigError):
+    """It must be said which column is for what.
+
+    Attributes:
+        problem: Why, as a sentence.
+        role: The attribute of ``Roles`` that says it.
+        which: What it can be.
+    """
+
+    def __init__(self, problem: str, role: str, which: str) -> None:
+        self.problem, self.role, self.which = problem, role, which
+        super().__init__(self.told(f"{role}="))
+
+    def told(self, name: str) -> str:
+        """Returns the message, where the role goes by another name: that of an argument."""
+        return f"{self.problem} Say {name}, {self.which}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return RoleError, (self.problem, self.role, self.which)
+
+
 class _Place(NamedTuple):
     """Where a column is.
 
@@ -84,7 +105,8 @@ class Samples:
         key, truth, predicted: The names of the columns.
 
     Raises:
-        ConfigError: A column is not there, is found nowhere, or of another kind; truth and prediction are never equal.
+        RoleError: A column is found nowhere, so it must be said.
+        ConfigError: A column is not there, or of another kind; truth and prediction are never equal.
     """
 
     def __init__(self, table: ReadableTable, roles: Roles = FOUND, *, name: str = "") -> None:
@@ -146,7 +168,7 @@ class Samples:
         """Returns the row of each sample, by its key; a row without a key has one of its own, which no other equals.
 
         Raises:
-            ConfigError: Two rows are about one sample.
+            RoleError: Two rows are about one sample.
         """
         rows: dict[Hashable, int] = {}
         for row, value in enumerate(self.values(self.key)):
@@ -154,10 +176,8 @@ class Samples:
             if key is None:
                 key = Keyless(row)
             if key in rows:
-                raise ConfigError(
-                    f"In {self.name}, rows {rows[key]} and {row} are both about {self.key} {key}. "
-                    f"Which column tells samples apart? There is {', '.join(map(repr, self._places))}."
-                )
+                problem = f"In {self.name}, rows {rows[key]} and {row} are both about {self.key} {key}."
+                raise RoleError(problem, "key", f"a column that tells samples apart, one of {self._known()}")
             rows[key] = row
         return rows
 
@@ -199,7 +219,7 @@ class Samples:
         ]
         try:
             return self._named(PREDICTED_NAMES, _CLASSES | BOXED, "is the prediction", "predicted", own)
-        except ConfigError:
+        except RoleError:
             if len(boxes) != 1:
                 raise
             return boxes[0]
@@ -208,7 +228,7 @@ class Samples:
         others = {name: place for name, place in self._places.items() if name != self.predicted}
         try:
             return self._named(TRUTH_NAMES, kinds, f"is the truth of {self.predicted!r}", "truth", others)
-        except ConfigError:
+        except RoleError:
             boxes, images = (
                 [name for name, place in others.items() if place.column.kind == kind] for kind in ("boxes", "image")
             )
@@ -231,7 +251,7 @@ class Samples:
         for name in names:
             if name in by_lower:
                 return by_lower[name]
-        raise ConfigError(f"Which column of {self.name} {what}? Say {role}=, one of {self._known()}")
+        raise RoleError(f"Which column of {self.name} {what}?", role, f"one of {self._known()}")
 
     def _check(self, name: str, what: str, kinds: frozenset[ColumnKind | None]) -> None:
         if self.kind(name) not in kinds:

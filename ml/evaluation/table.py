@@ -18,8 +18,7 @@
 and read again: ``StoredTable(columns, [StoredPart(ref, rows), ...], blobs, table_ref=..., resolve=...)``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -27,7 +26,7 @@ from types import TracebackType
 from typing import Final
 
 from ml.core.errors import ConfigError, LogValueError, WriteError
-from ml.evaluation.blobs import BlobRef, Blobs, BlobSource, MediaFile
+from ml.evaluation.blobs import BlobRef, Blobs, MediaFile
 from ml.evaluation.columns import Column, ColumnName, checked
 from ml.evaluation.fitting import Fit
 from ml.evaluation.packing import MAX_ROW_BYTES, Packed, size_of
@@ -36,9 +35,8 @@ from ml.evaluation.references import Origin, RowIndex, TableRef
 from ml.evaluation.row_store import RowStore
 from ml.evaluation.rows import Group, ReadableTable
 from ml.evaluation.spill import Spill
-from ml.evaluation.unpacking import MEDIA_KINDS, refs_of
+from ml.evaluation.table_files import TableFiles, TableMedia
 
-_SEEN_FILES: Final = 65_536
 _NOTHING: Final = object()
 
 
@@ -104,8 +102,8 @@ class Table(ReadableTable):
         return tuple(fit.column for fit in self._fits)
 
     @property
-    def files(self) -> BlobSource:
-        return _Files(self._spill, self._stores)
+    def files(self) -> TableFiles:
+        return TableFiles(self._spill, self._stores)
 
     def origin_of(self, index: int) -> Origin:
         return self._fits[index].origin
@@ -231,7 +229,7 @@ class Table(ReadableTable):
                 parts = write_parts(directory, columns, self.batches())
             except OSError as error:
                 raise WriteError(f"The parts of {self.name!r} cannot be written in {directory}: {error}.") from error
-            self._finished = Finished(columns, len(self), tuple(parts), _Media(self, len(self)))
+            self._finished = Finished(columns, len(self), tuple(parts), TableMedia(self, self.files))
         return self._finished
 
     def published(self, table_ref: TableRef) -> None:
@@ -249,7 +247,7 @@ class Table(ReadableTable):
 
     def file_of(self, ref: BlobRef) -> MediaFile:
         """Returns where a media file of the table lies."""
-        return _Files(self._spill, self._stores).file(ref)
+        return self.files.file(ref)
 
     def _size_of(self, cells: Sequence[object], row: int) -> int:
         size_bytes = sum(map(size_of, cells))
@@ -263,52 +261,8 @@ class Table(ReadableTable):
 
     def _keep(self, files: Iterable[MediaFile]) -> None:
         for file in files:
-            found = file.source.file(file.ref) if isinstance(file.source, _Files) else file
+            found = file.source.file(file.ref) if isinstance(file.source, TableFiles) else file
             if isinstance(found.source, Blobs):
                 self._stores.setdefault(found.source.url, found.source)
             else:
                 self._spill.keep(found)
-
-
-class _Media:
-    """The files that a table names, as often as one asks."""
-
-    def __init__(self, table: Table, rows: int) -> None:
-        self._table, self._rows = table, rows
-
-    def __iter__(self) -> Iterator[MediaFile]:
-        seen: dict[BlobRef, None] = {}
-        for group in self._table.groups():
-            for index, column in enumerate(self._table.columns):
-                if column.kind not in MEDIA_KINDS or group.start >= self._rows:
-                    continue
-                for cell in group.column(index)[: self._rows - group.start]:
-                    for ref in refs_of(column.kind, cell):
-                        if ref not in seen:
-                            seen[ref] = None
-                            if len(seen) > _SEEN_FILES:
-                                del seen[next(iter(seen))]
-                            yield self._table.file_of(ref)
-
-
-class _Files:
-    """Where the media files of a table lie: with it, or in the stores that its values were read from."""
-
-    def __init__(self, spill: Spill, stores: Mapping[str, Blobs]) -> None:
-        self._spill, self._stores = spill, stores
-
-    def get(self, ref: BlobRef) -> bytes:
-        """See ``BlobSource``."""
-        if self._spill.has(ref) or not self._stores:
-            return self._spill.get(ref)
-        *others, last = self._stores.values()
-        for blobs in others:
-            with suppress(FileNotFoundError):
-                return blobs.get(ref)
-        return last.get(ref)
-
-    def file(self, ref: BlobRef) -> MediaFile:
-        """Returns a file, and where it lies as far as that is known without asking."""
-        if self._spill.has(ref):
-            return MediaFile(ref, self._spill)
-        return MediaFile(ref, next(iter(self._stores.values())) if len(self._stores) == 1 else self)

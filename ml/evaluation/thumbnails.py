@@ -2,15 +2,12 @@
 
 import io
 
-import numpy as np
-
 from ml.evaluation.values import Image
 from ml.media.image import channels_first, to_pil, to_uint8
+from ml.media.scaling import encode_jpeg, on_white, thumbnail
 
 SIDE_PX = 160
 """What the longer side of a small picture has at most, and one that is enlarged nearly."""
-
-_JPEG_QUALITY = 80
 
 
 def thumbnail_of(image: Image, *, side_px: int = SIDE_PX) -> bytes:
@@ -25,22 +22,9 @@ def thumbnail_of(image: Image, *, side_px: int = SIDE_PX) -> bytes:
     Raises:
         FileNotFoundError, FormatError, WriteError: Its file cannot be read.
     """
-    from PIL import Image as PilImage
-
-    pixels = to_uint8(channels_first(image.array()))
-    longer = max(image.size)
-    if longer <= side_px:
-        factor = side_px // longer
-        pixels = pixels.repeat(factor, axis=1).repeat(factor, axis=2)
-    picture = to_pil(np.ascontiguousarray(pixels))
-    if longer > side_px:
-        size = (max(1, image.width * side_px // longer), max(1, image.height * side_px // longer))
-        picture = picture.resize(size, PilImage.Resampling.BOX)
-    if picture.mode == "RGBA":
-        picture = PilImage.alpha_composite(PilImage.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    small = thumbnail(to_uint8(channels_first(image.array())), side_px=side_px)
+    if max(small.shape[1:]) <= max(image.size):
+        return encode_jpeg(small)
     file = io.BytesIO()
-    if longer <= side_px // 2:
-        picture.save(file, "PNG", optimize=True)
-    else:
-        picture.save(file, "JPEG", quality=_JPEG_QUALITY)
+    to_pil(on_white(small)).save(file, "PNG", optimize=True)
     return file.getvalue()

@@ -7,7 +7,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from ml.core.errors import ConfigError
 from ml.evaluation.artifacts import Artifacts, Version
 from ml.evaluation.comparison import Change, change_of, judge_of, pairs_of
-from ml.evaluation.judging import Confusion, Figures, Judge, Pair
+from ml.evaluation.judging import Class, Confusion, Figures, Judge, Pair, ordered
 from ml.evaluation.layout import parse_ref
 from ml.evaluation.samples import FOUND, Roles, Samples
 
@@ -67,6 +67,11 @@ class Timeline(NamedTuple):
     judge: Judge
     moments: Sequence[Moment]
     keys: Sequence[Hashable]
+
+    @property
+    def classes(self) -> list[Class]:
+        """The classes of all versions, in order."""
+        return ordered({name for moment in self.moments for name in moment.figures.by_class})
 
 
 def timeline(evaluations: Sequence[Evaluation], *, judge: Judge | None = None) -> Timeline:

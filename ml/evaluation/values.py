@@ -4,20 +4,17 @@ Each is taken over when it is made, so that what it was made of may change, and 
 are files from then on; two are equal when their files are, and what was said about them.
 """
 
-import io
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, final
-
-import numpy as np
-import numpy.typing as npt
+from typing import final
 
 from ml.core.errors import FormatError, LogValueError
 from ml.evaluation.blobs import MAX_BLOB_BYTES, MediaFile, refuse_large
+from ml.evaluation.boxes import Boxes
+from ml.evaluation.hosting import on_host
+from ml.evaluation.masks import Masks
 from ml.evaluation.references import Reference, RowIndex, TableRef
 from ml.io.regular import open_regular
-from ml.loggers.tensors import as_dense, is_tensor
 from ml.media.adopt import adopt_sound
 from ml.media.arrays import Array, as_array
 from ml.media.audio import Samples, encode_wav, standardize_audio
@@ -26,133 +23,6 @@ from ml.media.image import channels_first, encode_png, to_uint8
 from ml.media.image_files import decode_image, inspect
 
 __all__ = ["Audio", "Boxes", "Image", "Masks", "Reference", "RowIndex", "TableRef", "on_host"]
-
-MAX_BOXES: Final = 100_000
-MAX_MASK_LABELS: Final = 65_536
-
-
-@final
-class Boxes:
-    """Boxes on a picture, in its pixels.
-
-    Args:
-        xyxy: Shape (N, 4): left, top, right, bottom of each. N may be 0. They are kept as they are, also with NaN or
-            swapped corners, as an untrained detector makes them.
-        labels: N texts, or N whole numbers.
-        scores: Shape (N,).
-        ids: N texts, or N whole numbers, such as those of tracks.
-
-    Attributes:
-        xyxy: Shape (N, 4), float64, read-only.
-        labels: N of them, or ``None``.
-        scores: Shape (N,), float64, read-only, or ``None``.
-        ids: N of them, or ``None``.
-
-    Raises:
-        LogValueError: A shape is another one, or N is more than ``MAX_BOXES``.
-    """
-
-    __slots__ = ("ids", "labels", "scores", "xyxy")
-
-    def __init__(
-        self,
-        xyxy: object,
-        labels: Sequence[str] | Sequence[int] | npt.NDArray[np.generic] | None = None,
-        scores: object = None,
-        ids: Sequence[str] | Sequence[int] | npt.NDArray[np.generic] | None = None,
-    ) -> None:
-        corners = as_array(on_host(xyxy))
-        if corners.size == 0 and (corners.ndim == 1 or corners.shape[-1] == 4):  # [] and (0, 4), but not (3, 0)
-            corners = np.empty((0, 4))
-        if corners.ndim != 2 or corners.shape[1] != 4 or len(corners) > MAX_BOXES:
-            problem = f"boxes have shape (N, 4) with N <= {MAX_BOXES}, got shape {corners.shape}"
-            raise LogValueError(problem, "Pass x1, y1, x2, y2 of each, in pixels.")
-        count = len(corners)
-        self.xyxy = _frozen(corners)
-        self.scores = None if scores is None else _frozen(as_array(on_host(scores)))
-        if self.scores is not None and self.scores.shape != (count,):
-            found = self.scores.shape
-            raise LogValueError(f"scores have shape ({count},) as there are boxes, got shape {found}", "One a box.")
-        self.labels = _names(labels, "labels", count)
-        self.ids = _names(ids, "ids", count)
-
-    def __len__(self) -> int:
-        return len(self.xyxy)
-
-    def __eq__(self, other: object) -> bool:
-        """Whether they are the same; NaN equals NaN."""
-        return isinstance(other, Boxes) and self._identity() == other._identity()
-
-    def __hash__(self) -> int:
-        return hash(self._identity())
-
-    def __repr__(self) -> str:
-        return f"Boxes({self.xyxy.tolist()!r:.200}, labels={self.labels!r:.100})"
-
-    def _identity(self) -> tuple[object, ...]:
-        return self.xyxy.tobytes(), self.labels, None if self.scores is None else self.scores.tobytes(), self.ids
-
-
-@final
-class Masks:
-    """A picture of labels: each pixel belongs to one of them. It becomes a gray PNG file.
-
-    Args:
-        array: Shape (H, W) of bools or whole numbers from 0 to 65,535. Several masks that overlap are several columns.
-        labels: What the numbers stand for: by number, or in their order from 0 on.
-
-    Attributes:
-        file: The PNG file: 8 bits, or 16 where a number is above 255.
-        height: In pixels.
-        width: In pixels.
-        labels: By number; may be empty.
-
-    Raises:
-        LogValueError: The array is another one, or a label stands for no such number.
-    """
-
-    __slots__ = ("file", "height", "labels", "width")
-
-    def __init__(self, array: object, labels: Mapping[int, str] | Sequence[str] | None = None) -> None:
-        pixels = as_array(on_host(array))
-        if pixels.ndim != 2 or pixels.size == 0:
-            fix = "Give overlapping masks a column each, or pick the label of each pixel with .argmax(0)."
-            raise LogValueError(f"masks have shape (H, W) and at least one pixel, got shape {pixels.shape}", fix)
-        if pixels.dtype.kind == "f":
-            raise LogValueError(f"masks hold whole numbers, got dtype {pixels.dtype}", "Convert it: .astype(int).")
-        low, high = int(pixels.min()), int(pixels.max())
-        if low < 0 or high > 0xFFFF:
-            raise LogValueError(f"masks hold numbers from 0 to 65535, got {low} to {high}", "Number the labels anew.")
-        self.height, self.width = pixels.shape
-        self.file = MediaFile.held(_encode_labels(pixels.astype(np.uint8 if high <= 0xFF else np.uint16)), "png")
-        self.labels = _label_names(labels)
-
-    @classmethod
-    def stored(cls, file: MediaFile, height: int, width: int, labels: Mapping[int, str]) -> "Masks":
-        """Returns some whose file lies elsewhere."""
-        masks = cls.__new__(cls)
-        masks.file, masks.height, masks.width, masks.labels = file, height, width, dict(labels)
-        return masks
-
-    def array(self) -> Array:
-        """Returns the labels: shape (H, W), uint8 or uint16.
-
-        Raises:
-            FileNotFoundError, FormatError, WriteError: The file cannot be read where it lies.
-        """
-        pixels = decode_image(self.file.read())
-        if pixels.shape != (self.height, self.width):
-            raise FormatError(f"masks of shape {(self.height, self.width)} were noted, the file has {pixels.shape}")
-        return pixels
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Masks) and (self.file.ref, self.labels) == (other.file.ref, other.labels)
-
-    def __hash__(self) -> int:
-        return hash(self.file.ref)
-
-    def __repr__(self) -> str:
-        return f"Masks({self.height} x {self.width}, {self.file.ref.sha256[:8]})"
 
 
 @final
@@ -311,67 +181,6 @@ class Audio:
 
     def __repr__(self) -> str:
         return f"Audio({self.shape}, {self.sample_rate} Hz, {self.file.ref.sha256[:8]})"
-
-
-def on_host(value: object) -> object:
-    """Returns a tensor as an array that lies in this machine's memory, everything else as it is.
-
-    Raises:
-        LogValueError: It holds no real numbers.
-    """
-    return as_dense(value).cpu().numpy() if is_tensor(value) else value  # type: ignore[arg-type]
-
-
-def _frozen(array: Array) -> npt.NDArray[np.float64]:
-    copy = array.astype(np.float64, order="C")  # a copy in any case
-    copy.flags.writeable = False
-    return copy
-
-
-def _names(
-    names: Sequence[str] | Sequence[int] | npt.NDArray[np.generic] | None, what: str, count: int
-) -> tuple[str, ...] | tuple[int, ...] | None:
-    if names is None:
-        return None
-    host = on_host(names)
-    items: list[object] = host.tolist() if isinstance(host, np.ndarray) else list(names)
-    if len(items) != count:
-        raise LogValueError(f"there are {len(items)} {what} for {count} boxes", "Pass one a box.")
-    if all(isinstance(item, str) for item in items):
-        return tuple(str(item) for item in items)
-    try:
-        return tuple(_whole(item) for item in items)
-    except (TypeError, ValueError) as error:
-        problem = f"{what} are texts or whole numbers, all of them alike, got {items!r:.100}"
-        raise LogValueError(problem, "Convert them with str().") from error
-
-
-def _whole(item: object) -> int:
-    number = on_host(item)
-    if isinstance(number, (bool, str, float)) or not hasattr(number, "__int__"):
-        raise TypeError(f"{item!r} is no whole number")
-    whole = int(number)
-    if whole != number or not -(2**63) <= whole < 2**63:
-        raise ValueError(f"{item!r} is no whole number of 64 bits")
-    return whole
-
-
-def _label_names(labels: Mapping[int, str] | Sequence[str] | None) -> dict[int, str]:
-    if labels is None:
-        return {}
-    named = labels.items() if isinstance(labels, Mapping) else enumerate(labels)
-    made = {int(number): str(name) for number, name in named}
-    if len(made) > MAX_MASK_LABELS or any(not 0 <= number <= 0xFFFF for number in made):
-        raise LogValueError("labels of masks stand for numbers from 0 to 65535", "Leave out the others.")
-    return dict(sorted(made.items()))
-
-
-def _encode_labels(pixels: Array) -> bytes:
-    from PIL import Image as PilImage
-
-    file = io.BytesIO()
-    PilImage.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", compress_level=6)
-    return file.getvalue()
 
 
 def _file_bytes(path: Path) -> bytes:

@@ -315,7 +315,7 @@ class Offers:
             self._reporter.report("values", str(located), located, about=route.path)
         else:
             raised = f"{type(error).__name__}: {text_of(error)}"
-            text = f"Cannot log '{route.path}': its value raised {raised}. (Logged at {origin}.)"
+            text = f"Cannot log '{route.path}': its value raised {raised.removesuffix('.')}. (Logged at {origin}.)"
             self._reporter.report("values", text, error, about=route.path)
 
 

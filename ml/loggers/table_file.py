@@ -23,6 +23,7 @@ from typing import Any, get_args
 from ml.io.breath import Breath
 from ml.io.regular import open_regular
 from ml.loggers.strict_json import Json, encoder, loads, number, parsing, real, strict, text
+from ml.loggers.table_frame import NULLABLE_DTYPES
 from ml.media.decode import decode_png, png_shape
 from ml.media.image import encode_png
 from ml.media.table import Cell, Column, TableData
@@ -34,7 +35,6 @@ MAX_PICTURE_ELEMENTS = 2**27
 
 _URI = "data:image/png;base64,"
 _TYPES = {"boolean": "boolean", "integer": "integer", "number": "number", "timestamp": "datetime", "array": "any"}
-_WITH_NONE = {"boolean": "boolean", "integer": "Int64"}  # of pandas, where a cell may be missing
 _KINDS = frozenset(get_args(CellKind))
 _encoded = encoder((", ", ": "))
 
@@ -102,8 +102,8 @@ def _pieces(table: TableData) -> Iterator[bytes]:
 
 def _field(column: Column) -> Json:
     field: dict[str, Json] = {"name": column.name, "type": _TYPES.get(column.kind, "string"), "kind": column.kind}
-    if column.kind in _WITH_NONE and None in column.cells:
-        field["extDtype"] = _WITH_NONE[column.kind]
+    if column.kind in NULLABLE_DTYPES and None in column.cells:
+        field["extDtype"] = NULLABLE_DTYPES[column.kind]
     if column.kind == "timestamp" and any(isinstance(cell, datetime) and cell.tzinfo for cell in column.cells):
         field["tz"] = "UTC"
     return field

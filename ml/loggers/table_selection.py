@@ -10,6 +10,7 @@ import numpy as np
 from ml.core.errors import LogValueError
 from ml.loggers.tensors import MAX_BYTES, copied, is_tensor, local, nbytes
 from ml.media.arrays import Array, as_array
+from ml.media.table_boxes import has_boxes
 
 MAX_COLUMNS = 1000
 
@@ -168,6 +169,8 @@ def _is_odd(column: object) -> bool:
 def _copied_cell(cell: object) -> object:
     if isinstance(cell, int | float | str | bytes | date | None) or callable(getattr(cell, "array", None)):
         return cell  # none of them changes
+    if has_boxes(cell):
+        return cell
     if isinstance(cell, list | tuple):
         try:
             return copied(cell)

@@ -207,7 +207,7 @@ class TensorBoardLogger(BaseLogger[TensorBoardLoggerConfig]):
         self._add(key, state, namespace, POINT_CLOUD, build)
 
     def log_table(self, key: str, value: "Callable[[], TableData]", state: State, namespace: str) -> None:
-        """Takes the first rows of a table as a text, and pictures of its first column of them as ``<key>.images``."""
+        """Takes the first rows of a table as a text, its first pictures, with their boxes, as ``<key>.images``."""
         from ml.loggers import tensorboard_events as events
         from ml.loggers.table_text import markdown
         from ml.media.image import encode_png

@@ -1,7 +1,7 @@
 """Looks into image files that other programs wrote: of what kind and size they are, before anything is decoded.
 
 What a file says of its size is read from its header and bounded. Decoding sees the picture alone: what could make it
-dear (texts, profiles, previews, animations, hundreds of scans) is left out or refused before.
+dear (texts, profiles, previews, animations, hundreds of scans, thousands of codes) is left out or refused before.
 """
 
 import io
@@ -12,6 +12,7 @@ import numpy as np
 
 from ml.core.errors import FormatError
 from ml.media.arrays import Array, as_array
+from ml.media.vp8l import check_groups
 
 ImageFormat: TypeAlias = Literal["png", "jpeg", "webp"]
 
@@ -28,7 +29,7 @@ _JPEG_FRAMES: Final = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive
 _JPEG_NEEDED: Final = {0xC4, 0xDB, 0xDD, 0xE0, 0xEE, *_JPEG_FRAMES}  # tables, restarts, JFIF, Adobe
 _JPEG_SCAN, _JPEG_END = 0xDA, b"\xff\xd9"
 _WEBP_NEEDED: Final = (b"VP8X", b"ALPH", b"VP8 ", b"VP8L")
-_WEBP_ANIMATED, _WEBP_ALPHA = 0x02, 0x10
+_WEBP_ALPHA = 0x10
 
 
 class ImageFile(NamedTuple):
@@ -54,7 +55,8 @@ def inspect(data: bytes) -> ImageFile:
         data: A PNG, JPEG or WebP file.
 
     Raises:
-        FormatError: It is none, is animated or of a rare kind, or has more than ``MAX_PIXELS`` or ``MAX_SCANS``.
+        FormatError: It is none, is animated or of a rare kind, has more than ``MAX_PIXELS`` or ``MAX_SCANS``, or would
+            make its decoder take far more memory than its pixels do.
     """
     if data.startswith(_PNG):
         found = _png(data)
@@ -66,6 +68,8 @@ def inspect(data: bytes) -> ImageFile:
         raise FormatError("this is no PNG, JPEG or WebP file")
     if not 0 < found.height * found.width <= MAX_PIXELS:
         raise FormatError(f"a picture of {found.height} x {found.width} pixels is not read: {MAX_PIXELS} are the most")
+    if found.format == "webp":
+        _check_codes(found)
     return found
 
 
@@ -172,3 +176,17 @@ def _webp(data: bytes) -> ImageFile:
         parts = [(b"VP8 ", lossy) if lossy else (b"VP8L", lossless)]
     body = b"".join(kind + len(part).to_bytes(4, "little") + part + b"\0" * (len(part) % 2) for kind, part in parts)
     return ImageFile("webp", height, width, b"RIFF" + (4 + len(body)).to_bytes(4, "little") + b"WEBP" + body)
+
+
+def _check_codes(found: ImageFile) -> None:
+    """Refuses a WebP file whose lossless picture, or lossless alpha, has a decoder make tables for too many codes."""
+    plain = found.plain
+    if plain[12:16] == b"VP8L":
+        start = 25
+    elif plain[30:34] == b"ALPH" and plain[38:39] and plain[38] & 3 == 1:  # compressed as a lossless picture is
+        start = 39
+    else:
+        return
+    # Encoders cut the pictures of up to two transforms to 2**14 pixels each, or to blocks of 16 x 16.
+    most = 2**15 + 2**8 + found.height * found.width // 128
+    check_groups(plain, start, found.width, found.height, max_transform_pixels=most)

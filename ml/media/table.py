@@ -5,7 +5,7 @@ become numbers, texts, truth values, times, small arrays or pictures, the same i
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol, TypeAlias, cast
 
@@ -13,8 +13,9 @@ import numpy as np
 
 from ml.core.errors import LogValueError
 from ml.media.image import Pixels
+from ml.media.table_boxes import CellBoxes, boxes_of_pictures
 from ml.media.table_cells import MAX_TABLE_BYTES, CellKind, kinds_and_cells, no_rest, one_kind, refuse_table
-from ml.media.table_pictures import pictures_of
+from ml.media.table_pictures import Decoded, pictures_of, shown_sizes_px
 
 _NUMBER_CHARACTERS = 24  # that a number takes as text, at most about
 
@@ -42,11 +43,13 @@ class Column:
         cells: By row. An ``integer`` is within 2^53 of 0, a ``number`` may be NaN or infinite, a ``timestamp`` is a
             ``datetime``, all of a column with a time zone or all without; an ``array`` is numbers in nested lists,
             an ``image`` is uint8 (C, H, W) of at most 256 x 256 pixels.
+        boxes: By row: what is drawn on a picture where pictures are shown; the cells are without. Files do not keep it.
     """
 
     name: str
     kind: CellKind
     cells: Sequence[Cell]
+    boxes: Mapping[int, Sequence[CellBoxes]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +87,7 @@ def standardize_table(
     picture; any other array is kept as numbers, in up to 4,096 elements. What is none of these is its text. Where
     integers and floats meet they are numbers, where other kinds meet they are texts, as are integers beyond 2^53,
     which few programs read exactly. A picture above 256 x 256 pixels is shrunk; floats of a column share one range.
+    Boxes are texts; those that belong to a picture, as ``ml.media.table_boxes`` says, are kept beside it, too.
 
     Args:
         columns: By name, each with as many cells. An array has them along its first axis.
@@ -94,19 +98,23 @@ def standardize_table(
         LogValueError: An array is too long or a picture has no pixels, a column holds pictures and other things, or
             the cells take more than 64 MiB.
     """
-    made, size_bytes = [], 0
+    made, size_bytes, sizes_px = [], 0, {}
     for name, values in columns.items():
         try:
             kind, cells = one_kind(*kinds_and_cells(values, rest))
-            plain = pictures_of(cells, rest) if kind == "image" else cast(list[Cell], cells)
-            column = Column(name, kind, plain)
+            if kind == "image":
+                decoded = cast(list[Decoded | None], cells)
+                sizes_px[name], cells = shown_sizes_px(decoded), list[object](pictures_of(decoded, rest))
+            column = Column(name, kind, cast(list[Cell], cells))
             size_bytes += _size_bytes(column)
             if size_bytes > MAX_TABLE_BYTES:
                 refuse_table()
         except LogValueError as error:
             raise LogValueError(f"column {name!r}: {error.problem}", error.fix) from error
         made.append(column)
-    return TableData(tuple(made), total_rows)
+    maybe = {column.name: columns[column.name] for column in made if column.kind in ("image", "string")}
+    boxes = boxes_of_pictures(maybe, sizes_px, rest)
+    return TableData(tuple(replace(one, boxes=boxes.get(one.name, {})) for one in made), total_rows)
 
 
 def _size_bytes(column: Column) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from ml.core.errors import LogValueError
 from ml.media.arrays import Array, as_array
 from ml.media.image import CHANNELS, Pixels, channels_first
-from ml.media.table_pictures import small
+from ml.media.table_pictures import Decoded, small
 
 CellKind = Literal["integer", "number", "string", "boolean", "timestamp", "array", "image"]
 
@@ -45,7 +45,7 @@ def refuse_table() -> NoReturn:
 def kinds_and_cells(
     values: Sequence[object] | np.ndarray, rest: Callable[[], None]
 ) -> tuple[set[CellKind], list[object]]:
-    """Returns which kinds of cells there are beside ``None``, and the cells.
+    """Returns which kinds of cells there are beside ``None``, and the cells; pictures are ``Decoded``.
 
     Args:
         values: A cell each; of an array each element of its first axis.
@@ -67,16 +67,16 @@ def kinds_and_cells(
         if found is None:
             continue
         kinds.add(found[0])
-        if isinstance(found[1], np.ndarray):
+        if isinstance(found[1], Decoded):
             rest()
-            pictures_bytes += found[1].size  # already here, as each may be decoded only now
+            pictures_bytes += found[1].pixels.size  # already here, as each may be decoded only now
             if pictures_bytes > MAX_TABLE_BYTES:
                 refuse_table()
     return kinds, cells
 
 
 def one_kind(kinds: set[CellKind], cells: list[object]) -> tuple[CellKind, list[object]]:
-    """Returns what a column is, and its cells as that; pictures are arrays yet.
+    """Returns what a column is, and its cells as that; pictures are ``Decoded`` yet.
 
     Raises:
         LogValueError: There are pictures, and other things.
@@ -138,7 +138,9 @@ def _array_cell(value: object) -> Found:
         return "string", _text(value)
     is_said = callable(maker) or not isinstance(value, np.ndarray | list | tuple)  # a PIL image, a figure
     if _is_picture(array, min_px=1 if is_said else _MIN_PICTURE_PX):
-        return "image", small(channels_first(cast(Pixels, array))) if array.dtype == np.uint8 else array
+        first = channels_first(array)
+        small_now = small(cast(Pixels, first)) if array.dtype == np.uint8 else first
+        return "image", Decoded(small_now, (first.shape[1], first.shape[2]))
     if callable(maker):
         return "string", _text(value)  # such as a sound
     if array.size > MAX_ARRAY_ELEMENTS:

@@ -3,7 +3,6 @@
 A record whose picture was left out, or is damaged, is drawn on a blank one of its size, and says so.
 """
 
-import io
 import math
 from typing import NamedTuple
 
@@ -12,7 +11,8 @@ import numpy as np
 from ml.core.errors import FormatError
 from ml.loggers.lines import visible
 from ml.media.boxes import MAX_BOXES, draw_boxes
-from ml.media.image import Pixels, encode_png, from_pil, to_pil, to_uint8
+from ml.media.image import Pixels, encode_png, to_uint8
+from ml.media.scaling import encode_jpeg, scaled, thumbnail
 from ml.media.text import add_label
 from ml.predictions.logged import LoggedPrediction
 from ml.predictions.results import ranked, results_of, size_of
@@ -27,7 +27,6 @@ _MIN_SIDE_PX = 256  # of the longer side: a smaller picture is enlarged by a who
 _BLANK_SIZE_PX = (240, 320)  # of a record that says no size
 _BLANK = 128
 _MAX_MESSAGE, _MAX_NAME = 400, 64  # characters
-_JPEG_QUALITY = 80
 
 
 class _Seen(NamedTuple):
@@ -57,7 +56,7 @@ def annotated_png(prediction: LoggedPrediction, *, max_area_px: int = MAX_AREA_P
     """
     seen = _seen(prediction)
     height, width = seen.pixels.shape[1:]
-    pixels = _scaled(seen.pixels, math.sqrt(max_area_px / (height * width)), min_side_px=_MIN_SIDE_PX)
+    pixels = scaled(seen.pixels, math.sqrt(max_area_px / (height * width)), min_side_px=_MIN_SIDE_PX)
     return encode_png(add_label(_boxed(pixels, seen.size_px, prediction), _caption(prediction, seen), centered=False))
 
 
@@ -80,16 +79,9 @@ def thumbnail_of(prediction: LoggedPrediction, *, side_px: int) -> Thumbnail:
         prediction: The record.
         side_px: What its longer side has at most, and a small picture nearly.
     """
-    from PIL import Image
-
     seen = _seen(prediction)
-    pixels = _scaled(seen.pixels, side_px / max(seen.pixels.shape[1:]), min_side_px=side_px)
-    picture = to_pil(_boxed(pixels, seen.size_px, prediction))
-    if picture.mode == "RGBA":
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=_JPEG_QUALITY)
-    return Thumbnail(file.getvalue(), seen.remark)
+    picture = _boxed(thumbnail(seen.pixels, side_px=side_px), seen.size_px, prediction)
+    return Thumbnail(encode_jpeg(picture), seen.remark)
 
 
 def _seen(prediction: LoggedPrediction) -> _Seen:
@@ -106,18 +98,6 @@ def _seen(prediction: LoggedPrediction) -> _Seen:
     shrink = min(1.0, _BLANK_SIZE_PX[1] / max(height, width))  # whatever size the record claims
     shape = (1, max(1, int(height * shrink)), max(1, int(width * shrink)))
     return _Seen(np.full(shape, _BLANK, np.uint8), (height, width), remark)
-
-
-def _scaled(pixels: Pixels, most: float, *, min_side_px: int) -> Pixels:
-    """Returns a picture shrunk by the factor ``most``, if that is below 1, or enlarged to ``min_side_px`` or less."""
-    from PIL import Image
-
-    height, width = pixels.shape[1:]
-    if most < 1:
-        size = (max(1, int(width * most)), max(1, int(height * most)))
-        return from_pil(to_pil(pixels).resize(size, Image.Resampling.BOX))
-    factor = min(max(1, min_side_px // max(height, width)), int(most))
-    return pixels.repeat(factor, axis=1).repeat(factor, axis=2) if factor > 1 else pixels
 
 
 def _boxed(pixels: Pixels, size_px: tuple[int, int], prediction: LoggedPrediction) -> Pixels:

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from ml.core.errors import FormatError
+from ml.media.vp8l import check_groups
 from ml.predictions.images import Codec
-from ml.predictions.vp8l import check_groups
 
 MAX_SCANS: Final = 10
 """Of a JPEG file: what a progressive one usually has."""
 
 _MAX_SEGMENTS: Final = 100
+_MAX_TRANSFORM_PIXELS: Final = 20_000  # of a WebP file; what this package writes has 16,384 at most
 _MAX_CHUNKS: Final = 2048  # of 64 KiB each, as they are written
 
 _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
@@ -85,7 +86,7 @@ def _webp(data: bytes) -> Header:
     if bits >> 29:
         raise FormatError(f"version {bits >> 29} of lossless WebP is not known", offset=24)
     height, width = (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
-    check_groups(data, 25, width, height)
+    check_groups(data, 25, width, height, max_transform_pixels=_MAX_TRANSFORM_PIXELS)
     return Header(height, width, 4 if bits >> 28 & 1 else 3, 8, data)
 
 

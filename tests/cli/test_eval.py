@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ml.evaluation.artifacts import Artifacts
+from ml.evaluation.samples import KEY_NAMES, PREDICTED_NAMES, TRUTH_NAMES
 from ml.evaluation.table import Table
 from ml.evaluation.values import Boxes, Image
 
@@ -132,15 +133,38 @@ def test_boxes_are_judged_by_the_thresholds(mlog, tmp_path):
         (["diff", "pred", "pred", "--fail-if-worse", "nan"], "a part of 1 such as 0.01"),
         (["diff", "pred", "pred", "--limit", "-1"], "--limit"),
         (["diff", "pred", "pred", "--table", "x"], "no table 'x'"),
-        (["diff", "val", "val"], "Which column of val:v0"),
+        (["diff", "val", "val", "--key", "image"], "Which column of val:v0 is the prediction? Say --predicted, one of"),
+        (
+            ["diff", "odd", "odd", "--key", "width"],
+            "column of odd:v0 is the truth of 'pred'? Say --truth, one of 'width'",
+        ),
+        (["report", "odd", "--truth", "other"], "says which sample a row is about? Say --key, one of 'width', 'other'"),
+        (["report", "pred", "--key", "label"], "both about label cat. Say --key, a column that tells samples apart"),
+        (
+            ["diff", "odd", "pred", "--key", "width", "--truth", "pred"],
+            "no sample in common. Say --key, a column that tells samples",
+        ),
+        (["diff", "pred", "pred", "--iou", "2"], "--iou takes a part of 1 such as 0.5, got 2"),
+        (["report", "pred", "--score", "nan"], "--score takes a number, got nan"),
+        (["diff", "pred", "pred", "--by", "width", "--bins", "0"], "--bins takes 1 or more, got 0"),
         (["report", "pred", "--last", "0"], "--last takes 1 or more"),
         (["report", "nobody"], "no artifact 'nobody'"),
         (["report", "pred", "--store", "absent"], "no directory absent"),
     ],
 )
 def test_what_makes_no_sense_is_told_in_one_line(mlog, store, arguments, told):
+    odd = Table(["width", "other", "pred"])
+    odd.add_data(7.0, "cat", "cat")
+    store.publish("odd", {"eval_data": odd}, type="evaluation")
+
     said = mlog("eval", *arguments)
 
     assert (said.status, said.out) == (2, "")
     assert told in said.err
     assert said.err.count("\n") == 1
+
+
+def test_the_help_lists_all_names_by_which_columns_are_found(mlog):
+    words = mlog("eval", "diff", "--help").out.replace(",", " ").split()
+
+    assert {*KEY_NAMES, *TRUTH_NAMES, *PREDICTED_NAMES} <= set(words)

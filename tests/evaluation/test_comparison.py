@@ -1,5 +1,6 @@
 import itertools
 import math
+import pickle
 import random
 
 import numpy as np
@@ -14,7 +15,7 @@ from ml.evaluation.columns import Column
 from ml.evaluation.comparison import compare
 from ml.evaluation.judging import Detection
 from ml.evaluation.references import Reference
-from ml.evaluation.samples import Roles, Samples
+from ml.evaluation.samples import RoleError, Roles, Samples
 from ml.evaluation.table import Table
 from ml.evaluation.values import Boxes, Image
 from tests.evaluation.predicted import oracle, samples_of
@@ -228,8 +229,9 @@ def test_what_cannot_be_compared_is_refused_with_the_columns_that_there_are():
     nameless = Table([Column("a", "integer"), Column("b", "integer")])
     texts = Table([Column("id", "integer"), Column("label", "integer"), Column("pred", "string")])
 
-    with pytest.raises(ConfigError, match=r"Which column of table says which sample.*key=, one of 'a', 'b'"):
+    with pytest.raises(RoleError, match=r"Which column of table says which sample.*key=, one of 'a', 'b'") as raised:
         Samples(nameless)
+    assert "Say --key, one of 'a', 'b'." in pickle.loads(pickle.dumps(raised.value)).told("--key")
     with pytest.raises(ConfigError, match=r"Which column of table is the prediction"):
         Samples(nameless, Roles(key="a"))
     with pytest.raises(ConfigError, match=r"no column 'c'. There is 'a', 'b'"):

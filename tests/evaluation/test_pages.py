@@ -11,6 +11,8 @@ from sklearn.datasets import load_digits
 
 from ml.core.errors import ConfigError
 from ml.evaluation.artifacts import Artifacts
+from ml.evaluation.cards import cards_of
+from ml.evaluation.columns import Column
 from ml.evaluation.comparison import compare
 from ml.evaluation.confusion import MAX_CLASSES, heat_maps
 from ml.evaluation.pages import page_of
@@ -176,6 +178,19 @@ def test_boxes_are_drawn_of_each_version_on_one_picture(artifacts, browse):
     assert found["apart"]
     assert found["text"] == "face 0.90"
     assert "right to wrong" not in str(timeline(evaluations(artifacts, ["found"])).moments[-1].outcomes)
+
+
+def test_a_label_too_long_for_a_picture_ends_with_an_ellipsis():
+    table = Table([Column("id", "integer"), Column("image", "image"), Column("predicted", "boxes")])
+    labels = ["x" * 24, "y" * 25]
+    found = Boxes([[0, 0, 9, 9]] * 2, labels, [0.9, 0.9])
+    table.add_data(1, Image(np.zeros((20, 20), np.uint8), boxes=Boxes([])), found)
+    shown = timeline([Evaluation("pred:v0", Samples(table))])
+
+    text = str(cards_of(shown, shown.keys))
+
+    assert f">{'x' * 24} 0.90<" in text
+    assert f">{'y' * 23}… 0.90<" in text
 
 
 def test_a_thumbnail_is_small_and_of_the_right_shape():

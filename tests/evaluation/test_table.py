@@ -549,6 +549,22 @@ def test_a_frame_has_the_dtypes_of_the_columns():
     assert frame["t"][0] == NOON
 
 
+@pytest.mark.parametrize("make", [lambda table, tmp_path: table, publish], ids=["growing", "published"])
+def test_a_reference_in_a_frame_is_the_number_that_the_frame_of_its_table_has(make, tmp_path):
+    with Table(["name"]) as data, Table(["sample", "maybe", "pred"]) as predictions:
+        for name in ("roof", "yard"):
+            data.add_data(name)
+        data.published(TableRef("val", 0, "data"))
+        predictions.add_data(Reference("val", 0, "data", 1), data.get_index()[1], 0.5)
+        predictions.add_data(data.get_index()[0], None, 0.25)
+        frame = make(predictions, tmp_path).to_pandas()
+        joined = frame.join(data.to_pandas(), on="sample")
+
+    assert [str(dtype) for dtype in frame.dtypes] == ["int64", "Int64", "float64"]
+    assert joined["name"].tolist() == ["yard", "roof"]
+    assert frame["maybe"].tolist() == [1, pd.NA]
+
+
 def test_a_table_without_rows_can_be_read_and_published(tmp_path):
     with Table(["a", Column("b", "image")]) as table:
         stored = publish(table, tmp_path)

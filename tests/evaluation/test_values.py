@@ -9,6 +9,7 @@ from PIL import Image as PilImage
 from ml.core.errors import FormatError, LogValueError
 from ml.evaluation.blobs import MediaFile
 from ml.evaluation.values import Audio, Boxes, Image, Masks
+from tests.media.lossless_webp import file_of, groups
 
 PIXELS = np.arange(6 * 7 * 3, dtype=np.uint8).reshape(6, 7, 3)
 
@@ -74,6 +75,7 @@ def test_an_encoded_file_is_kept_as_it_is(tmp_path, form):
         (np.zeros((0, 5)), "at least one pixel"),
         (np.zeros((2, 2), complex), "complex"),
         ([["a"]], "numbers"),
+        pytest.param(file_of(*groups(65_536, 65_536)), "65536 blocks of codes", id="webp of many codes"),
     ],
 )
 def test_what_is_no_picture_is_refused(data, problem):

@@ -18,6 +18,9 @@ from tensorboard.plugin_util import markdown_to_safe_html
 from ml.core.errors import FormatError
 from ml.core.run import RunContext
 from ml.core.state import State
+from ml.evaluation.table import Table
+from ml.evaluation.values import Boxes
+from ml.evaluation.values import Image as EvaluationImage
 from ml.loggers.base import BaseLoggerConfig
 from ml.loggers.csv import CsvLogger, CsvLoggerConfig
 from ml.loggers.group import LoggerGroup
@@ -27,6 +30,7 @@ from ml.loggers.multi import MultiLogger
 from ml.loggers.table_file import decode_table, encode_table, read_table
 from ml.loggers.table_text import markdown
 from ml.loggers.tensorboard import TensorBoardLogger, TensorBoardLoggerConfig
+from ml.media.boxes import draw_boxes
 from ml.media.table import standardize_table
 from ml.reading import open_run
 from tests.loggers.tensorboard_reader import accumulated
@@ -319,6 +323,25 @@ def test_tensorboard_shows_the_first_rows_and_a_grid_of_pictures(tmp_path):
     assert event.tensor_proto.string_val[0].decode() == "| label |\n|---:|\n| 3 |"
     (image,) = events.Images("task/wrong.images")
     assert Image.open(io.BytesIO(image.encoded_image_string)).size == (168, 84)
+
+
+def test_tensorboard_draws_the_boxes_of_an_evaluation_table(tmp_path):
+    table = Table(["image", "found"])
+    black = np.zeros((100, 100), np.uint8)
+    true, found = Boxes([[10, 20, 60, 70]]), Boxes([[5, 20, 50, 80]], labels=["cat"], scores=[0.5])
+    table.add_data(EvaluationImage(black, boxes=true), found)
+    board = TensorBoardLogger(TensorBoardLoggerConfig("tensorboard"))
+    component = MultiLogger("task")
+    with LoggerGroup([board], RunContext(tmp_path), on_error="raise") as group:
+        component.log_table("wrong", table)
+        group.write([component], State(num_steps=1))
+
+    (image,) = accumulated(tmp_path / "tensorboard/train").Images("task/wrong.images")
+    wanted = draw_boxes(black[None], true.xyxy, source_size_px=(100, 100))
+    wanted = draw_boxes(wanted, found.xyxy, source_size_px=(100, 100), labels=found.labels, scores=found.scores)
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(io.BytesIO(image.encoded_image_string))), np.moveaxis(wanted, 0, 2)
+    )
 
 
 def test_a_run_gives_its_tables_back(tmp_path):

@@ -36,6 +36,17 @@ def test_the_first_failure_is_told_in_full_and_the_next_are_counted(start, compo
     assert "values: 4 more failures like those reported above." in caplog.text
 
 
+def test_the_sentence_of_an_error_ends_once(start, component, caplog):
+    def away() -> float:
+        raise OSError("The file is closed.")
+
+    group = start(memory())
+    step(group, component, 1, bad=away)
+    group.close()
+
+    assert "its value raised OSError: The file is closed. (Logged at" in caplog.text
+
+
 def test_failures_of_another_key_backend_or_type_are_told_in_full_too(start, component, caplog):
     group = start(memory())
     step(group, component, 1, a=lambda: 1 / 0, b=lambda: 1 / 0)

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from ml.core.errors import LogValueError
+from ml.media.boxes import draw_boxes
 from ml.media.table import standardize_table
 from ml.media.table_cells import MAX_ARRAY_ELEMENTS, MAX_TABLE_BYTES
 from ml.media.table_pictures import picture_grid
@@ -37,6 +38,23 @@ class Holder:
         return "a holder"
 
     __repr__ = __str__  # of a test's name
+
+
+class Boxed(Holder):
+    def __init__(self, array, boxes):
+        super().__init__(array)
+        self.boxes = boxes
+
+
+class Found:
+    """Boxes that stay as they are."""
+
+    def __init__(self, xyxy, labels=None, scores=None):
+        self.xyxy, self.labels, self.scores = np.array(xyxy, float), labels, scores
+        self.xyxy.flags.writeable = False
+
+    def __repr__(self):
+        return "found"
 
 
 def column(cells):
@@ -150,6 +168,63 @@ def test_the_grid_has_the_first_pictures_of_the_first_column_of_them():
     assert grid.shape == (1, 8 * 64, 8 * 64)  # 64 cells, enlarged to 64 pixels
     assert not grid.any()
     assert picture_grid(table.columns[:1]) is None
+
+
+def shown(columns):
+    return picture_grid(standardize_table(columns, total_rows=2).columns)
+
+
+def boxed(picture, *some):
+    for boxes in some:
+        picture = draw_boxes(picture, boxes.xyxy, source_size_px=(600, 300), labels=boxes.labels, scores=boxes.scores)
+    return picture
+
+
+BLACK = np.zeros((600, 300), np.uint8)
+SMALL = np.zeros((3, 362, 181), np.uint8)  # as it is shown
+TRUE, GUESS = Found([[30, 60, 152, 300]], ["cat"]), Found([[45, 60, 160, 280], [0, 0, 30, 30]], [1, 2], [0.5, 0.9])
+
+
+def test_the_grid_shows_the_boxes_of_a_picture_and_over_them_those_of_its_row():
+    grid = shown({"image": [Boxed(BLACK, TRUE), BLACK], "found": [GUESS, None], "label": ["a", "b"]})
+
+    np.testing.assert_array_equal(grid, np.concatenate([boxed(SMALL, TRUE, GUESS), SMALL], axis=2))
+    assert grid.any()
+
+
+@pytest.mark.parametrize(
+    ("order", "wanted"),
+    [("fap", [GUESS]), ("afp", [GUESS]), ("apf", []), ("pfa", [GUESS]), ("fpa", [GUESS])],
+)
+def test_boxes_are_on_the_picture_before_them_or_on_the_first(order, wanted):
+    cells = {"f": [GUESS], "a": [BLACK], "p": [BLACK]}
+    grid = shown({name: cells[name] for name in order})
+
+    np.testing.assert_array_equal(grid, boxed(SMALL, *wanted) if wanted else SMALL[:1])
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        Found([[1, 2, 3]]),
+        Found(5),
+        Found([[1, 2, 3, 4]], labels=[1, 2]),
+        Found([[1, 2, 3, 4]], labels=5),
+        Found([[1, 2, 3, 4]], scores=[0.5, 0.5]),
+        Found([[1, 2, 3, 4]], scores=["a"]),
+        Found(np.empty((0, 4))),
+    ],
+    ids=["three corners", "a number", "two labels", "no list", "two scores", "a text", "none"],
+)
+def test_what_makes_no_sense_as_boxes_costs_no_picture(boxes):
+    np.testing.assert_array_equal(shown({"image": [Boxed(BLACK, boxes)], "found": [boxes]}), SMALL[:1])
+
+
+def test_the_cells_of_a_table_are_without_boxes():
+    image, found = standardize_table({"image": [Boxed(BLACK, TRUE)], "found": [GUESS]}, total_rows=1).columns
+
+    assert not image.cells[0].any()
+    assert (found.kind, found.cells) == ("string", ["found"])
 
 
 def test_a_table_is_what_a_table_is_made_of():

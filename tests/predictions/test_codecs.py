@@ -17,6 +17,7 @@ from skimage import data
 from ml.core.errors import FormatError, LogValueError
 from ml.predictions.codecs import MAX_PIXELS, Layout, decode_image, encode_image
 from ml.predictions.headers import MAX_SCANS, read_header
+from tests.media import lossless_webp
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PHOTOGRAPHS = {
@@ -202,6 +203,7 @@ HOSTILE = {
     "webp with a tail": (TINY_WEBP + b"more", Layout("webp", 8, 8, 3)),
     "cut webp": (TINY_WEBP[:-4], Layout("webp", 8, 8, 3)),
     "cut webp header": (TINY_WEBP[:23], Layout("webp", 8, 8, 3)),
+    "webp of many codes": (lossless_webp.file_of(*lossless_webp.groups(65_536, 65_536)), Layout("webp", 1024, 1024, 3)),
     "webp of a later version": (TINY_WEBP[:24] + b"\xe0" + TINY_WEBP[25:], Layout("webp", 8, 8, 3)),
     "gif": (as_file(np.zeros((8, 8), np.uint8), "GIF"), Layout("png", 8, 8, 1)),
     "tiff": (as_file(np.zeros((8, 8), np.uint8), "TIFF"), Layout("jpeg", 8, 8, 1)),
@@ -232,6 +234,7 @@ def test_a_hostile_file_is_a_format_error(name):
         ("jpeg of many scans", "10 scans"),
         ("jpeg of many segments", "100 segments"),
         ("png of many chunks", "so many chunks"),
+        ("webp of many codes", "65536 blocks"),
         ("padding", "too large"),
         ("png of another size", "was noted"),
         ("jpeg of another size", "was noted"),

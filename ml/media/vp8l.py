@@ -11,8 +11,6 @@ from ml.core.errors import FormatError
 
 MAX_GROUP_BLOCKS: Final = 2600
 """Blocks of pixels that choose a group of codes each: as many as the usual encoder makes."""
-MAX_TRANSFORM_PIXELS: Final = 20_000
-"""Of the pictures of all transforms together; what this package writes has 16,384 at most."""
 
 _PREDICTOR, _COLORS, _SUBTRACT_GREEN, _PALETTE = range(4)
 _LENGTHS, _DISTANCES = 24, 40  # prefixes of lengths, which follow the 256 values of green, and of distances
@@ -20,22 +18,23 @@ _LENGTH_ORDER: Final = (17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8, 9, 10, 11, 12, 13
 _MAX_CODE_BITS: Final = 15
 
 
-def check_groups(data: bytes, start: int, width: int, height: int) -> None:
+def check_groups(data: bytes, start: int, width: int, height: int, *, max_transform_pixels: int) -> None:
     """Finds out how many groups of codes a picture may have.
 
     Args:
-        data: A WebP file.
+        data: A WebP file, or a part of one.
         start: Where the bits behind the header of the lossless picture begin.
         width: Of the picture, in pixels.
         height: Of the picture, in pixels.
+        max_transform_pixels: The most pixels of the pictures of all transforms together. Each takes 3 to 10 us.
 
     Raises:
-        FormatError: There may be more than ``MAX_GROUP_BLOCKS``, the transforms take more than
-            ``MAX_TRANSFORM_PIXELS``, or the bits mean nothing.
+        FormatError: There may be more than ``MAX_GROUP_BLOCKS``, the transforms take more pixels than they may, or the
+            bits mean nothing.
     """
     bits = _Bits(data, start)
     seen: set[int] = set()
-    pixels_left = MAX_TRANSFORM_PIXELS
+    pixels_left = max_transform_pixels
     while bits.read(1):
         kind = bits.read(2)
         if kind in seen:
