@@ -80,7 +80,9 @@ def size_of(cell: Cell) -> int:
         return _NUMBER_BYTES + len(cell) * (1 if cell.isascii() else 4)
     if isinstance(cell, bytes):
         return len(cell)
-    if isinstance(cell, list):  # of numbers, or of things that are alike
+    if isinstance(cell, list):  # of things that are alike
+        if cell and type(cell[0]) in _FIXED:
+            return _NUMBER_BYTES * (1 + len(cell))
         return _NUMBER_BYTES + sum(map(size_of, cell))
     if isinstance(cell, dict):
         return _FILE_BYTES if "sha256" in cell else sum(map(size_of, cell.values()))
@@ -103,6 +105,10 @@ def _packed_int(value: int) -> Packed:
     if not -(2**63) <= number < 2**63:
         raise LogValueError(f"an integer has 64 bits, got {number!r:.60}", "Pass it as a float, or as text with str().")
     return Packed("integer", number)
+
+
+def _packed_float(value: float | np.floating) -> Packed:
+    return Packed("number", float(value))
 
 
 def _packed_moment(value: datetime) -> Packed:
@@ -188,6 +194,10 @@ def _packed_reference(value: Reference) -> Packed:
     return Packed("reference", value.row, origin=Origin(value.table_ref))
 
 
+def _packed_row(value: RowIndex) -> Packed:
+    return Packed("reference", int(value), origin=value.origin)
+
+
 def _packed_other(value: object) -> Packed:
     host = on_host(value)
     if isinstance(host, np.ndarray):
@@ -227,13 +237,17 @@ _PACKER_OF: Final[dict[type, Callable[..., Packed]]] = {  # what most values are
     Image: _packed_image,
     Boxes: _packed_boxes,
     Reference: _packed_reference,
+    RowIndex: _packed_row,
+    np.int64: _packed_int,
+    np.float32: _packed_float,
+    np.float64: _packed_float,
 }
 _PACKERS: Final[tuple[tuple[type | tuple[type, ...], Callable[..., Packed]], ...]] = (
     (str, _packed_text),
-    (RowIndex, lambda value: Packed("reference", int(value), origin=value.origin)),
+    (RowIndex, _packed_row),
     (np.bool_, lambda value: Packed("boolean", bool(value))),
     ((int, np.integer), _packed_int),
-    ((float, np.floating), lambda value: Packed("number", float(value))),
+    ((float, np.floating), _packed_float),
     (np.ndarray, _packed_array),
     (Audio, _packed_audio),
     (Masks, _packed_masks),

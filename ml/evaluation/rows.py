@@ -3,9 +3,10 @@
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, SupportsIndex, TypeAlias, overload
 
-from ml.core.errors import ConfigError
+from ml.core.errors import ConfigError, FormatError
 from ml.evaluation.blobs import BlobSource
 from ml.evaluation.columns import Column, ColumnName
 from ml.evaluation.parquet import as_table, cell_of, cells_of, require_pyarrow, to_batch
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 How: TypeAlias = Literal["inner", "left"]
 
 _RECENT_GROUPS: Final = 2  # that stay in memory
+_PART_ASKED: Final = 16  # whoever has asked for one in so many rows of a group asks for the others soon
 
 
 class Row(tuple[object, ...]):
@@ -191,7 +193,8 @@ class ReadableTable(ABC):
         """Returns all rows as a ``pandas.DataFrame``, in memory.
 
         Integers and booleans with missing values have the nullable dtypes, so that no integer is changed. In columns of
-        numbers a missing value is NaN. Media, arrays and references are objects, the same as everywhere here.
+        numbers a missing value is NaN. Media and arrays are objects, the same as everywhere here. A reference is
+        the number of its row, which the frame of the other table has as its index.
 
         Raises:
             ConfigError: pandas or pyarrow is not installed.
@@ -216,13 +219,14 @@ class ReadableTable(ABC):
         if self._last is not None and self._last[0] == row:  # whoever asks for a value soon asks for its neighbour
             return self._last[1]
         read = self._read_at(row)
+        self._read_ahead(read)
         offset, values = row - read.group.start, list[object]()
         for index, decoded in enumerate(read.values):
             if decoded is None:
                 values += self._unpacked(index, [read.group.cell(index, offset)])
             else:
                 values.append(decoded[offset])
-        self._last = row, Row(values, self._positions())
+        self._last = row, Row(values, read.positions)
         return self._last[1]
 
     def forget(self) -> None:
@@ -246,10 +250,20 @@ class ReadableTable(ABC):
             if recent.group.start <= row < recent.group.start + recent.group.rows:
                 return recent
         group = self.group_of(row)
-        read = _Decoded(group, [None] * len(self.columns))
+        read = _Decoded(group, self._positions(), [None] * len(self.columns), [0])
         if group.batch is not None:
             self._recent = [read, *self._recent][:_RECENT_GROUPS]
         return read
+
+    def _read_ahead(self, read: "_Decoded") -> None:
+        """Counts a row that is asked for; once there are many of its group, the values of all are made, and stay."""
+        if read.group.batch is None:  # it grows
+            return
+        read.asked[0] += 1
+        if read.asked[0] == 2 + read.group.rows // _PART_ASKED:
+            for index in range(len(read.values)):
+                with suppress(FormatError):  # whoever asks for the damaged row is told
+                    self._values(read, index)
 
     def _values(self, read: "_Decoded", index: int) -> list[object]:
         values = read.values[index]
@@ -262,10 +276,12 @@ class ReadableTable(ABC):
 
 
 class _Decoded(NamedTuple):
-    """A group of rows, and the values of its columns as far as they were asked for."""
+    """A group of rows, the values of its columns as far as they were asked for, and how often one row was."""
 
     group: Group
+    positions: Mapping[ColumnName, int]
     values: list[list[object] | None]
+    asked: list[int]
 
 
 class Rows(Sequence[Row]):

@@ -29,6 +29,7 @@ class Spill:
         self._directory: Path | None = None
         self._held: dict[BlobRef, bytes] = {}
         self._held_bytes = 0
+        self._has_files = False  # on disk: without, none is looked for there
         self._num_directories = 0
         self._remover: weakref.finalize[[Path, int], Spill] | None = None
         self._is_closed = False
@@ -82,10 +83,11 @@ class Spill:
         path = self._path(file.ref)
         path.parent.mkdir(parents=True, exist_ok=True)
         place_atomically(path, data)
+        self._has_files = True
 
     def has(self, ref: BlobRef) -> bool:
         """Whether a media file was kept."""
-        return ref in self._held or (self._directory is not None and self._path(ref).exists())
+        return ref in self._held or (self._has_files and self._path(ref).exists())
 
     def get(self, ref: BlobRef) -> bytes:
         """Returns what a media file holds.
