@@ -15,6 +15,7 @@ from typing import Final, Literal, NamedTuple, get_args
 from ml.core.errors import ConfigError, FormatError
 from ml.evaluation.catalog import Catalog
 from ml.evaluation.layout import alias_key, alias_prefix, check_alias
+from ml.io.names import readable_segment
 from ml.io.store import Store
 from ml.loggers.strict_json import Json, encoder, loads, parsing, text
 
@@ -151,13 +152,13 @@ class Aliases:
         if alias.number is not None:
             return alias.number
         return best_number(
-            {manifest.number: manifest.metrics[alias.metric] for manifest in self._catalog.manifests(name)
-             if alias.metric in manifest.metrics}, alias.mode
+            {version.number: version.metrics[alias.metric] for version in self._catalog.facts(name)
+             if alias.metric in version.metrics}, alias.mode
         )  # fmt: skip
 
     def _read(self, key: str) -> Alias | None:
         try:
-            return Alias.from_bytes(self._store.get(key, max_bytes=MAX_ALIAS_BYTES), key)
+            return alias_at(key, self._store.get(key, max_bytes=MAX_ALIAS_BYTES))
         except FileNotFoundError:
             return None
 
@@ -166,6 +167,18 @@ class Aliases:
 
 
 _MAX_LISTED = 20
+
+
+def alias_at(key: str, data: bytes) -> Alias:
+    """Returns the alias that lies under a key.
+
+    Raises:
+        FormatError: It is none, or that of another key.
+    """
+    alias = Alias.from_bytes(data, key)
+    if not key.endswith(f"/{readable_segment(alias.name)}.json"):
+        raise FormatError(f"it is the alias {alias.name!r:.60}", path=key)
+    return alias
 
 
 def check_mode(mode: str) -> None:

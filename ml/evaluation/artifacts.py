@@ -30,7 +30,7 @@ from ml.evaluation.publishing import Draft, Publisher
 from ml.evaluation.references import TableRef
 from ml.evaluation.stored import StoredTable
 from ml.evaluation.table import Table
-from ml.evaluation.uploading import Upload
+from ml.evaluation.uploading import Upload, check_tables
 from ml.evaluation.version import Version
 from ml.io.store import Refused, Store, StoreConfig, open_store
 from ml.io.store_probe import probe_conditional_create
@@ -121,7 +121,7 @@ class Artifacts:
         """
         _check_text("name of an artifact", name)
         _check_text("type of an artifact", type)
-        _check_tables(name, tables)
+        check_tables(name, tables)
         if isinstance(aliases, str):
             raise ConfigError(f"Aliases are a list, got the text {aliases!r}. Write [{aliases!r}].")
         named = [alias for alias in aliases if alias != LATEST]
@@ -241,14 +241,22 @@ class Artifacts:
             FormatError: The manifest of the version is damaged.
             WriteError: The store does not answer.
         """
-        entry = self.get(ref_of(table_ref.artifact, table_ref.version)).manifest.tables.get(table_ref.table)
-        if entry is None:
+        manifest = self.get(ref_of(table_ref.artifact, table_ref.version)).manifest
+        if table_ref.table not in manifest.tables:
             raise ConfigError(f"There is no table {str(table_ref)!r} in {self.store.url}.")
+        return self.table_of(manifest, table_ref.table)
+
+    def table_of(self, manifest: Manifest, name: str) -> StoredTable:
+        """Returns a table of a manifest, of which nothing is read yet; the store is not asked.
+
+        Raises:
+            ConfigError: pyarrow is not installed.
+        """
         return StoredTable(
-            entry.columns,
-            entry.parts,
+            manifest.tables[name].columns,
+            manifest.tables[name].parts,
             Blobs(self.store),
-            table_ref=table_ref,
+            table_ref=TableRef(manifest.name, manifest.number, name),
             resolve=lambda text: self.stored_table(TableRef.parse(text)),
         )
 
@@ -282,20 +290,6 @@ class Artifacts:
                 name, number = parse_ref(ref).name, parse_ref(ref).number
                 if number is not None:
                     self._lineage.add(name, number, "used", self.run_id)
-
-
-def _check_tables(name: str, tables: Mapping[str, Table]) -> None:
-    given: object = tables
-    if not isinstance(given, Mapping) or not given:
-        raise ConfigError(f"{name!r:.100} needs tables by name, got {given!r:.100}: as in {{'eval_data': table}}.")
-    for table_name, table in tables.items():
-        if not table_name or TableRef.parse(f"{name}:v0/{table_name}") != (name, 0, table_name):
-            raise ConfigError(f"Table {table_name!r:.100} of {name!r:.100} could be taken for another. Rename it.")
-        if not isinstance(table, Table):
-            raise ConfigError(
-                f"{table_name!r:.100} of {name!r:.100} is a {type(table).__name__}, and a Table is published. Add its "
-                "rows to a Table: what is stored already is not stored again."
-            )
 
 
 def _check_text(what: str, value: str) -> None:

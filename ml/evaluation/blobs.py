@@ -137,6 +137,11 @@ class Blobs:
         return f"{type(self).__name__}({self.url!r})"
 
     @property
+    def store(self) -> Store:
+        """Where they lie."""
+        return self._store
+
+    @property
     def url(self) -> str:
         """Of the store, without credentials."""
         return self._store.url

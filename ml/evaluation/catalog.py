@@ -2,7 +2,8 @@
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from ml.core.errors import ConfigError, FormatError
 from ml.evaluation.layout import ARTIFACTS, manifest_key, manifest_place, manifest_prefix, ref_of
@@ -16,6 +17,20 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.-]+")  # a name that is in keys as it is
 _BEHIND_SLASH = "0"  # the character that comes after "/"
 
 
+class Facts(NamedTuple):
+    """What tells a version from the others of its artifact: little, so that it is known of every one.
+
+    Attributes:
+        number: Of the version.
+        digest: Of its content.
+        metrics: That it was published with.
+    """
+
+    number: int
+    digest: str
+    metrics: Mapping[str, float]
+
+
 class Catalog:
     """The versions of a store. What comes while it is asked may or may not be among them.
 
@@ -26,21 +41,23 @@ class Catalog:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._kept: dict[tuple[str, int], Manifest] = {}
+        self._facts: dict[tuple[str, int], Facts] = {}
 
     def names(self) -> list[str]:
         """Returns the names of all artifacts, sorted.
 
+        One whose name is in damaged manifests alone is left out, with a warning.
+
         Raises:
-            FormatError: A manifest is none.
             WriteError: The store does not answer.
         """
         names, after = [], ""
         while entry := next(self._store.list(ARTIFACTS, after=after), None):
             place = manifest_place(entry.key)
             after = entry.key
-            if place is not None:
-                is_plain = _PLAIN.fullmatch(place.segment) is not None
-                names.append(place.segment if is_plain else self._read(entry.key).name)
+            name = None if place is None else self._name_in(place.segment, entry.key)
+            if place is not None and name is not None:
+                names.append(name)
                 after = f"{ARTIFACTS}{place.segment}{_BEHIND_SLASH}"
         return sorted(names)
 
@@ -65,7 +82,10 @@ class Catalog:
         kept = self._kept.get((name, number))
         if kept is not None:
             return kept
-        manifest = self._read(manifest_key(name, number))
+        key = manifest_key(name, number)
+        manifest = self._read(key)
+        if manifest.number != number:
+            raise FormatError(f"it is the manifest of v{manifest.number}", path=key)
         if manifest.name != name:
             raise ConfigError(
                 f"{self._store.url} ignores capitals, and holds an artifact {manifest.name!r}: {name!r} needs a name "
@@ -75,6 +95,11 @@ class Catalog:
             del self._kept[next(iter(self._kept))]
         self._kept[name, number] = manifest
         return manifest
+
+    def forget(self, name: str, number: int) -> None:
+        """Has a manifest be read anew: versions that are removed are no versions any more, and give their number."""
+        self._kept.pop((name, number), None)
+        self._facts.pop((name, number), None)
 
     def manifests(self, name: str, numbers: Iterable[int] | None = None) -> Iterator[Manifest]:
         """Yields the manifests of an artifact's versions, in the order of their numbers.
@@ -95,6 +120,37 @@ class Catalog:
                 _log.warning("%s is left out: %s", ref_of(name, number), error)
             except FileNotFoundError:
                 continue  # it was removed meanwhile
+
+    def facts(self, name: str, numbers: Iterable[int] | None = None) -> Iterator[Facts]:
+        """Yields what tells the versions of an artifact apart; of each the manifest is read once at most.
+
+        Args:
+            name: Of the artifact.
+            numbers: Of the versions; by default those that are there now.
+
+        Raises:
+            ConfigError, WriteError: As ``manifest`` says.
+        """
+        for number in self.numbers(name) if numbers is None else numbers:
+            known = self._facts.get((name, number))
+            if known is not None:
+                yield known
+                continue
+            for manifest in self.manifests(name, [number]):
+                facts = self._facts[name, number] = Facts(number, manifest.digest, manifest.metrics)
+                yield facts
+
+    def _name_in(self, segment: str, key: str) -> str | None:
+        """Returns the name of an artifact by its segment, or as a manifest says; ``None``: it does not."""
+        if _PLAIN.fullmatch(segment):
+            return segment
+        try:
+            return self._read(key).name
+        except FormatError as error:
+            _log.warning("A name is looked for in the next version: %s", error)
+        except FileNotFoundError:
+            pass  # it was removed meanwhile
+        return None
 
     def _read(self, key: str) -> Manifest:
         return Manifest.from_bytes(self._store.get(key, max_bytes=MAX_MANIFEST_BYTES), key)

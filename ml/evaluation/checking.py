@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ml.core.errors import FormatError
-from ml.evaluation.aliases import MAX_ALIAS_BYTES, Alias
+from ml.evaluation.aliases import MAX_ALIAS_BYTES, alias_at
 from ml.evaluation.blobs import BlobRef, Blobs
 from ml.evaluation.collection import is_blob
 from ml.evaluation.layout import (
@@ -160,7 +160,7 @@ def _about(versions: _Versions, key: str, data: bytes) -> Iterator[Problem]:
             if place.number not in versions.numbers.get(place.segment, ()):
                 yield Problem("problem", key, f"it is about v{place.number}, which is missing")
         elif (segment := alias_segment(key)) is not None:
-            alias = Alias.from_bytes(data, key)
+            alias = alias_at(key, data)
             if alias.number is None:
                 has_metric = any(
                     place == segment and alias.metric in manifest.metrics

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import overload
 
-from ml.core.errors import WriteError
-from ml.evaluation.blobs import BlobSource
+from ml.core.errors import LogValueError, WriteError
+from ml.evaluation.blobs import BlobRef, Blobs, BlobSource
 from ml.evaluation.columns import Column
 from ml.evaluation.references import Origin, RowIndex
 from ml.evaluation.rows import Group, ReadableTable, RowIndexes
 from ml.evaluation.sampling import choose
+
+_GONE = (FileNotFoundError, LogValueError)  # the latter: a link is in the place of a directory
 
 
 class GroundTruth(ReadableTable):
@@ -26,6 +28,8 @@ class GroundTruth(ReadableTable):
         super().__init__(table.name, table.origin)
         self.table = table
         self._chosen = choose(len(table), max_samples)
+        files = table.files
+        self._files = _There(files.store) if isinstance(files, Blobs) else files
 
     def __repr__(self) -> str:
         return f"GroundTruth({self.table!r}, {len(self._chosen)} rows looked at)"
@@ -39,7 +43,7 @@ class GroundTruth(ReadableTable):
 
     @property
     def files(self) -> BlobSource:
-        return self.table.files
+        return self._files
 
     def origin_of(self, index: int) -> Origin:
         return self.table.origin_of(index)
@@ -47,12 +51,26 @@ class GroundTruth(ReadableTable):
     def group_of(self, row: int) -> Group:
         try:
             return self.table.group_of(row)
-        except FileNotFoundError as error:  # what a user's code cannot find is another matter
+        except _GONE as error:  # what a user's code cannot find is another matter
             raise WriteError(f"Rows of {self.table!r} are gone: {error}.") from error
 
     def get_index(self) -> RowIndexes:
         """Returns the numbers of the rows to look at, ascending: each a position in ``data`` that knows the table."""
         return ChosenRows(self._chosen, self.origin)
+
+
+class _GoneError(WriteError, FileNotFoundError):
+    """A file that was there is not any more: for those who look elsewhere, and for those who take what they get."""
+
+
+class _There(Blobs):
+    """The files of a store, all of which were there."""
+
+    def get(self, ref: BlobRef) -> bytes:
+        try:
+            return super().get(ref)
+        except _GONE as error:
+            raise _GoneError(str(error)) from error
 
 
 class ChosenRows(RowIndexes):

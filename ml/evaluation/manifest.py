@@ -12,16 +12,18 @@ from typing import Any, Final
 
 from ml.core.errors import FormatError
 from ml.evaluation.blobs import BlobRef
-from ml.evaluation.columns import Column
+from ml.evaluation.columns import Column, checked
 from ml.evaluation.layout import parse_ref, ref_of
 from ml.evaluation.references import TableRef
 from ml.evaluation.stored import StoredPart
 from ml.loggers.strict_json import Json, encoder, loads, number, parsing, strict, text
 
 MAX_MANIFEST_BYTES: Final = 2**24
+LATEST_S: Final = 253_370_764_799
+"""The last second of the year 9998: no version is from a later one."""
 
 _FORMAT = 1
-_YEAR_9999_S = 253_370_764_800
+_MAX_COUNT = 2**53  # a sum of as many as a manifest can name is a length that Python has
 _encode = encoder((",", ":"))
 
 
@@ -189,7 +191,7 @@ def _table_to_json(table: TableEntry) -> Json:
 def _table_from_json(name: str, value: Mapping[str, Any]) -> TableEntry:
     return TableEntry(
         name=name,
-        columns=tuple(Column.from_json(column) for column in _listed(value["columns"])),
+        columns=checked(Column.from_json(column) for column in _listed(value["columns"])),
         parts=tuple(StoredPart(_blob_from_json(part), _count(part["rows"])) for part in _listed(value["parts"])),
         media_lists=tuple(_blob_from_json(blob) for blob in _listed(value["media_lists"])),
         media_count=_count(value["media_count"]),
@@ -212,14 +214,14 @@ def _listed(value: object) -> Sequence[Any]:
 
 
 def _count(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_COUNT:
         raise ValueError(f"no count: {value!r:.60}")
     return value
 
 
 def _time(value: object) -> float:
     seconds = float(number(value))
-    if not 0 <= seconds < _YEAR_9999_S:
+    if not 0 <= seconds <= LATEST_S:
         raise ValueError(f"no time: {value!r:.60}")
     return seconds
 

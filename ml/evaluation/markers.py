@@ -25,6 +25,7 @@ COLLECTING_GRACE_S = 3_600.0
 """A collection that has not said for so long that it goes on is dead: it removes nothing any more."""
 
 _MAX_MARKER_BYTES = 2**16
+_SUFFIX = ".json"
 _encode = encoder((",", ":"))
 
 
@@ -58,7 +59,7 @@ class Marker:
 
     def __init__(self, store: Store, kind: Kind, what: str, *, wall_clock: Callable[[], float]) -> None:
         self._store, self._what, self._wall_clock = store, what, wall_clock
-        self.key = f"{kind}/{secrets.token_hex(16)}.json"
+        self.key = f"{kind}/{secrets.token_hex(16)}{_SUFFIX}"
         self.time_s = 0.0
 
     def set(self) -> None:
@@ -105,6 +106,8 @@ def marks(store: Store, kind: Kind) -> Iterator[Mark]:
         WriteError: The store does not answer.
     """
     for entry in store.list(f"{kind}/"):
+        if not entry.key.endswith(_SUFFIX):
+            continue  # such as .DS_Store, or .nfs0042 that a mark became which was removed while somebody read it
         try:
             data = store.get(entry.key, max_bytes=_MAX_MARKER_BYTES)
         except FileNotFoundError:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ml.core.errors import FormatError, LogValueError, WriteError
 from ml.evaluation.catalog import Catalog
 from ml.evaluation.layout import MAX_VERSIONS, manifest_key
-from ml.evaluation.manifest import MAX_MANIFEST_BYTES, Manifest, TableEntry, digest_of
+from ml.evaluation.manifest import LATEST_S, MAX_MANIFEST_BYTES, Manifest, TableEntry, digest_of
 from ml.evaluation.markers import COLLECTING_GRACE_S, Mark, Marker, living
 from ml.io.store import Store
 from ml.loggers.strict_json import Json
@@ -135,8 +135,14 @@ class Publisher:
         )
 
     def _published(self, name: str, digest: str, numbers: Iterable[int]) -> Manifest | None:
-        found = self._catalog.manifests(name, numbers)
-        return next((manifest for manifest in found if manifest.digest == digest), None)
+        """Returns the version with some content; it is read again, as another one may have its number by now."""
+        for known in self._catalog.facts(name, numbers):
+            if known.digest == digest:
+                self._catalog.forget(name, known.number)
+                for there in self._catalog.manifests(name, [known.number]):
+                    if there.digest == digest:
+                        return there
+        return None
 
     def _claim(self, draft: Draft, digest: str, publication: str) -> Manifest:
         """Creates the manifest under the first number after all others, unless others have created its like."""
@@ -145,7 +151,7 @@ class Publisher:
         published = self._published(draft.name, digest, numbers)
         if published is not None:
             return published
-        created_s = self._wall_clock()
+        created_s = min(max(0.0, self._wall_clock()), LATEST_S)  # a clock that is wrong costs no version
         for number in range(max(numbers, default=-1) + 1, MAX_VERSIONS):
             manifest = draft.numbered(number, created_s, publication)
             data = manifest.to_bytes()

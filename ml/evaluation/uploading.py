@@ -4,19 +4,17 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ml.core.errors import FormatError, LogValueError
+from ml.core.errors import ConfigError, FormatError, LogValueError
 from ml.evaluation.blobs import BlobRef, Blobs, MediaFile
 from ml.evaluation.catalog import Catalog
 from ml.evaluation.layout import parse_ref
 from ml.evaluation.manifest import TableEntry
 from ml.evaluation.media_lists import LIST_EXT, decode_list, encode_lists
+from ml.evaluation.references import TableRef
 from ml.evaluation.stored import StoredPart
+from ml.evaluation.table import Finished, Table
 from ml.io.store import Store
-
-if TYPE_CHECKING:
-    from ml.evaluation.table import Finished, Table
 
 PART_EXT = "parquet"
 _READ_AT_ONCE = 2**20
@@ -38,7 +36,7 @@ class Upload:
         WriteError: A table cannot be written to its directory.
     """
 
-    def __init__(self, store: Store, tables: "Mapping[str, Table]") -> None:
+    def __init__(self, store: Store, tables: Mapping[str, Table]) -> None:
         self._store = store
         self._finished = {name: table.finish() for name, table in tables.items()}
         self._lists: list[bytes] = []
@@ -66,7 +64,7 @@ class Upload:
             if BlobRef.of(data, LIST_EXT) not in there:
                 blobs.put(data, LIST_EXT)
 
-    def _entry(self, name: str, finished: "Finished") -> TableEntry:
+    def _entry(self, name: str, finished: Finished) -> TableEntry:
         media = {file.ref for file in finished.media}
         lists = list(encode_lists(media))
         self._lists += lists
@@ -90,6 +88,25 @@ class Upload:
                 for listed in catalog.manifest(target.name, target.number).media_lists:
                     media.update((listed, *decode_list(blobs.get(listed))))
         return media
+
+
+def check_tables(name: str, tables: Mapping[str, Table]) -> None:
+    """Checks that tables can be told apart by their names, and are not published ones.
+
+    Raises:
+        ConfigError: They cannot, or are.
+    """
+    given: object = tables
+    if not isinstance(given, Mapping) or not given:
+        raise ConfigError(f"{name!r:.100} needs tables by name, got {given!r:.100}: as in {{'eval_data': table}}.")
+    for table_name, table in tables.items():
+        if not table_name or TableRef.parse(f"{name}:v0/{table_name}") != (name, 0, table_name):
+            raise ConfigError(f"Table {table_name!r:.100} of {name!r:.100} could be taken for another. Rename it.")
+        if not isinstance(table, Table):
+            raise ConfigError(
+                f"{table_name!r:.100} of {name!r:.100} is a {type(table).__name__}, and a Table is published. Add its "
+                "rows to a Table: what is stored already is not stored again."
+            )
 
 
 def _keep(blobs: Blobs, file: MediaFile) -> None:

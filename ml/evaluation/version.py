@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from ml.core.errors import ConfigError
 from ml.evaluation.layout import ref_of
 from ml.evaluation.manifest import Manifest
-from ml.evaluation.references import TableRef
 from ml.evaluation.stored import StoredTable
 from ml.loggers.strict_json import Json
 
@@ -121,4 +120,4 @@ class Version:
         if name is None or name not in self.tables:
             asked = "Which table of" if name is None else f"There is no table {name!r} in"
             raise ConfigError(f"{asked} {self.ref}? There is {', '.join(map(repr, self.tables))}.")
-        return self._artifacts.stored_table(TableRef(self.name, self.number, name))
+        return self._artifacts.table_of(self._manifest, name)

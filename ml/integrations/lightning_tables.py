@@ -5,6 +5,7 @@ of an epoch, behind the validation of that epoch, with what the module has logge
 ``trainer.test``. The package ``pytorch_lightning`` will do as well.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ml.core.errors import missing
@@ -20,6 +21,22 @@ except ImportError:
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
+
+
+class _Metrics(Mapping[str, object]):
+    """The metrics of a trainer when they are looked at: to read them may wait for the accelerator."""
+
+    def __init__(self, trainer: "Trainer") -> None:
+        self._trainer = trainer
+
+    def __getitem__(self, name: str) -> object:
+        return self._trainer.callback_metrics[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._trainer.callback_metrics)
+
+    def __len__(self) -> int:
+        return len(self._trainer.callback_metrics)
 
 
 class LightningTables(Callback):
@@ -50,7 +67,7 @@ class LightningTables(Callback):
         self, trainer: "Trainer", pl_module: "LightningModule", outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Evaluates, if batches are evaluated."""
-        self.evaluation.on_train_batch_end(batch_idx, trainer.callback_metrics)
+        self.evaluation.on_train_batch_end(batch_idx, _Metrics(trainer))
 
     def on_train_epoch_end(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         """Evaluates: the validation of the epoch has ended, if there was one."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CONNECT_S = 5.0
+_CHANCE = random.SystemRandom().random  # calls may come from the training thread, whose own numbers stay as they are
 _PROCESS = os.getpid()
 _LISTED_AT_ONCE = 1000
 _NO_CREDENTIALS = (
@@ -71,7 +72,7 @@ class ObjectStore:
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = _CHANCE,
     ) -> None:
         parts = parsed_url(config.url)
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
@@ -169,7 +170,10 @@ class ObjectStore:
             )
         client = self._client
         if client is None:  # two threads may both open it: either will do
-            client = self._client = _open(self._config, self._parts, self.url, self._environ)
+            try:
+                client = self._client = _open(self._config, self._parts, self.url, self._environ)
+            except ConfigError as error:  # they were complete at first: whoever renews them may not be done
+                raise Refused(f"The credentials of {self.url} cannot be read anew: {error}") from error
         return client
 
 
