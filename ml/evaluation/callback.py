@@ -197,20 +197,20 @@ class EvalCallback(ABC):
             Exception: Whatever the two methods raise.
         """
         self._epoch, self._logs, self._last = epoch, logs or {}, None
-        if self._data_table_ref is None:
-            self._begin(None)
-        elif self._keeper.owes_data:
-            EvalCallback.log_data_table(self, *self._data_names)  # as it was called, maybe by one that overrides it
-        if self._data_table_ref is None:  # the disk is full, and it was told
-            return None
-        try:
-            self.init_pred_table(column_names=self.pred_table_columns)
-            with undisturbed(self._model):
+        with undisturbed(self._model):  # sinks are foreign code, and may draw as well
+            if self._data_table_ref is None:
+                self._begin(None)
+            elif self._keeper.owes_data:
+                EvalCallback.log_data_table(self, *self._data_names)  # as it was called, maybe by one that overrides it
+            if self._data_table_ref is None:  # the disk is full, and it was told
+                return None
+            try:
+                self.init_pred_table(column_names=self.pred_table_columns)
                 call(self.add_model_predictions, epoch, logs=logs)
-        except (WriteError, FormatError) as error:
-            self._keeper.lose("predictions", predictions_of(epoch), error)
-            return None
-        self.log_pred_table() if aliases is None else self.log_pred_table(aliases=aliases)
+            except (WriteError, FormatError) as error:
+                self._keeper.lose("predictions", predictions_of(epoch), error)
+                return None
+            self.log_pred_table() if aliases is None else self.log_pred_table(aliases=aliases)
         return self._last
 
     def init_data_table(self, column_names: Columns) -> None:
@@ -285,7 +285,8 @@ class EvalCallback(ABC):
         """Makes, fills and publishes the ground truth."""
         self._next("on_train_begin")(logs)
         self._is_training = True
-        self._begin(logs)
+        with undisturbed(self._model):
+            self._begin(logs)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Notes which epoch it is."""
@@ -323,8 +324,7 @@ class EvalCallback(ABC):
     def _begin(self, logs: Logs | None) -> None:
         try:
             self.init_data_table(column_names=self.data_table_columns)
-            with undisturbed(self._model):
-                call(self.add_ground_truth, logs=logs)
+            call(self.add_ground_truth, logs=logs)
         except WriteError as error:
             self._keeper.lose("data", "The ground truth", error)
             return

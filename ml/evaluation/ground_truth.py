@@ -7,7 +7,8 @@ from ml.core.errors import LogValueError, WriteError
 from ml.evaluation.blobs import BlobRef, Blobs, BlobSource
 from ml.evaluation.columns import Column
 from ml.evaluation.references import Origin, RowIndex
-from ml.evaluation.rows import Group, ReadableTable, RowIndexes
+from ml.evaluation.row_sequences import RowIndexes
+from ml.evaluation.rows import Group, ReadableTable
 from ml.evaluation.sampling import choose
 
 _GONE = (FileNotFoundError, LogValueError)  # the latter: a link is in the place of a directory

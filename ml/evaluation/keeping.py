@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ml.core.errors import ConfigError, FormatError, LogValueError, WriteError
+from ml.core.errors import ConfigError, WriteError
 from ml.core.run import detect_rank, resolve_primary_rank
 from ml.evaluation.aliases import Mode, check_best
 from ml.evaluation.artifacts import Artifacts, Version
@@ -150,7 +150,9 @@ class Keeper:
     def _losing(self, what: str, subject: str) -> Iterator[None]:
         try:
             yield
-        except (WriteError, FormatError, LogValueError, OSError) as error:
+        except ConfigError:
+            raise
+        except Exception as error:  # of a library's, too; nothing of the user's runs here
             self.lose(what, subject, error)
 
     def _tell(self, what: str, subject: str, error: Exception) -> None:

@@ -37,7 +37,14 @@ def clean_metrics(metrics: Mapping[str, object]) -> dict[str, float]:
     Raises:
         LogValueError: One of them is no number.
     """
+    _check_names(metrics, "metrics")
     return {str(name): _metric(str(name), value) for name, value in metrics.items()}
+
+
+def _check_names(mapping: Mapping[str, object], where: str) -> None:
+    """Refuses keys of which JSON would keep only one: 1 and "1"."""
+    if len({str(key) for key in mapping}) < len(mapping):
+        raise LogValueError(f"{where:.200} has keys that are the same as texts: {list(mapping)!r:.100}", "Rename one.")
 
 
 def _metric(name: str, value: object) -> float:
@@ -64,6 +71,7 @@ def _cleaned(value: object, redactor: Redactor, where: str, depth: int) -> Json:
     if isinstance(value, Real):
         return strict(float(value))
     if isinstance(value, Mapping):
+        _check_names(value, where)
         return {
             str(key): MASK if is_secret(str(key), item) and not isinstance(item, Mapping | list | tuple)
             else _cleaned(item, redactor, f"{where}[{key!r}]", depth + 1)

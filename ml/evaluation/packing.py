@@ -138,6 +138,8 @@ def _packed_numpy_moment(value: np.datetime64) -> Packed:
 
 
 def _packed_array(value: Array) -> Packed:
+    if isinstance(value, np.ma.MaskedArray):  # its masked values would be stored as whatever lies under the mask
+        raise LogValueError("masked values are not kept", "Pass .filled(...).")
     if value.ndim == 0:
         return pack(value[()])
     little = value

@@ -26,6 +26,7 @@ MAX_PART_BYTES: Final = 256 * 2**20
 _MAX_GROUP_BYTES: Final = 512 * 2**20
 _MAX_VALUES: Final = 2**24  # of one column of one group
 _MAX_THRIFT: Final = 2**24
+_ENCODINGS: Final = frozenset({"PLAIN", "RLE"})
 _LEVEL: Final = 3  # of zstd
 
 
@@ -75,15 +76,33 @@ def to_batch(columns: Sequence[Column], cells: Sequence[Sequence[object]]) -> "p
 
 
 def cells_of(batch: "pa.RecordBatch", index: int) -> list[object]:
-    """Returns the cells of a column of a group."""
-    cells: list[object] = batch.column(index).to_pylist()
+    """Returns the cells of a column of a group.
+
+    Raises:
+        FormatError: One of them is a moment that Python's calendar does not have.
+    """
+    with _of_the_calendar(batch, index):
+        cells: list[object] = batch.column(index).to_pylist()
     return cells
 
 
 def cell_of(batch: "pa.RecordBatch", index: int, offset: int) -> object:
-    """Returns one cell of a column of a group."""
-    cell: object = batch.column(index)[offset].as_py()
+    """Returns one cell of a column of a group.
+
+    Raises:
+        FormatError: It is a moment that Python's calendar does not have.
+    """
+    with _of_the_calendar(batch, index):
+        cell: object = batch.column(index)[offset].as_py()
     return cell
+
+
+@contextmanager
+def _of_the_calendar(batch: "pa.RecordBatch", index: int) -> Iterator[None]:
+    try:
+        yield
+    except (OverflowError, ValueError) as error:
+        raise FormatError(f"column {batch.schema.names[index]!r} holds what no value can be: {error}") from error
 
 
 def as_table(columns: Sequence[Column], batches: Iterable["pa.RecordBatch"]) -> "pa.Table":
@@ -225,8 +244,13 @@ def _is_bounded(chunks: Sequence["ColumnChunkMetaData"]) -> bool:
     return (
         min(sizes, default=0) >= 0
         and sum(sizes) <= _MAX_GROUP_BYTES
-        and all(c.num_values <= _MAX_VALUES for c in chunks)
+        and all(c.num_values <= _MAX_VALUES and _is_plain(c) for c in chunks)
     )
+
+
+def _is_plain(chunk: "ColumnChunkMetaData") -> bool:
+    """Whether the values take about as many bytes as it says: a dictionary may stand for a thousand times its size."""
+    return not chunk.has_dictionary_page and _ENCODINGS.issuperset(chunk.encodings)
 
 
 def _cast(array: "pa.Array", wanted: "pa.DataType") -> "pa.Array":

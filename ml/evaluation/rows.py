@@ -1,6 +1,5 @@
 """Rows of a table, read when they are asked for: one group of rows at a time is in memory."""
 
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -8,9 +7,10 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, SupportsIndex, Typ
 
 from ml.core.errors import ConfigError, FormatError
 from ml.evaluation.blobs import BlobSource
-from ml.evaluation.columns import Column, ColumnName
+from ml.evaluation.columns import Column, ColumnKind, ColumnName
 from ml.evaluation.parquet import as_table, cell_of, cells_of, require_pyarrow, to_batch
 from ml.evaluation.references import Origin, RowIndex
+from ml.evaluation.row_sequences import RowIndexes, Rows
 from ml.evaluation.unpacking import unpack
 
 if TYPE_CHECKING:
@@ -220,10 +220,10 @@ class ReadableTable(ABC):
             return self._last[1]
         read = self._read_at(row)
         self._read_ahead(read)
-        offset, values = row - read.group.start, list[object]()
+        offset, values, kinds = row - read.group.start, list[object](), [column.kind for column in self.columns]
         for index, decoded in enumerate(read.values):
             if decoded is None:
-                values += self._unpacked(index, [read.group.cell(index, offset)])
+                values += self._unpacked(kinds[index], index, [read.group.cell(index, offset)])
             else:
                 values.append(decoded[offset])
         self._last = row, Row(values, read.positions)
@@ -268,11 +268,11 @@ class ReadableTable(ABC):
     def _values(self, read: "_Decoded", index: int) -> list[object]:
         values = read.values[index]
         if values is None:
-            values = read.values[index] = self._unpacked(index, read.group.column(index))
+            values = read.values[index] = self._unpacked(self.columns[index].kind, index, read.group.column(index))
         return values
 
-    def _unpacked(self, index: int, cells: Sequence[object]) -> list[object]:
-        return unpack(self.columns[index].kind, cells, self.files, self.origin_of(index))
+    def _unpacked(self, kind: ColumnKind | None, index: int, cells: Sequence[object]) -> list[object]:
+        return unpack(kind, cells, self.files, self.origin_of(index))
 
 
 class _Decoded(NamedTuple):
@@ -282,55 +282,3 @@ class _Decoded(NamedTuple):
     positions: Mapping[ColumnName, int]
     values: list[list[object] | None]
     asked: list[int]
-
-
-class Rows(Sequence[Row]):
-    """The rows of a table as a sequence; each is read when it is asked for."""
-
-    def __init__(self, table: ReadableTable) -> None:
-        self._table = table
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Row]: ...
-
-    def __getitem__(self, index: int | slice) -> Row | list[Row]:
-        if isinstance(index, slice):
-            return [self._table.row_at(row) for row in range(*index.indices(len(self)))]
-        return self._table.row_at(_position(index, len(self)))
-
-    def __iter__(self) -> Iterator[Row]:
-        return (row for _, row in self._table.iterrows())
-
-
-class RowIndexes(Sequence[RowIndex]):
-    """The numbers of the rows of a table, from 0 on."""
-
-    def __init__(self, rows: int, origin: Origin) -> None:
-        self._rows, self._origin = rows, origin
-
-    def __len__(self) -> int:
-        return self._rows
-
-    @overload
-    def __getitem__(self, index: int) -> RowIndex: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[RowIndex]: ...
-
-    def __getitem__(self, index: int | slice) -> RowIndex | list[RowIndex]:
-        if isinstance(index, slice):
-            return [RowIndex(row, self._origin) for row in range(*index.indices(self._rows))]
-        return RowIndex(_position(index, self._rows), self._origin)
-
-
-def _position(index: int, count: int) -> int:
-    position = operator.index(index)
-    if not -count <= position < count:
-        raise IndexError(f"There are {count} rows, and none has the number {position}.")
-    return position % count

@@ -10,6 +10,7 @@ from typing import Final
 from ml.core.errors import ClosedError, WriteError
 from ml.evaluation.blobs import BlobRef, MediaFile
 from ml.io.atomic import place_atomically
+from ml.io.files import explained
 
 HELD_BYTES: Final = 8 * 2**20
 """Media files that a table holds in memory; the others are on disk."""
@@ -81,7 +82,8 @@ class Spill:
         if self._directory is None:
             self.new_directory()
         path = self._path(file.ref)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with explained("make", path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
         place_atomically(path, data)
         self._has_files = True
 
@@ -95,13 +97,21 @@ class Spill:
         Raises:
             ClosedError: It is closed.
             FileNotFoundError: It was never kept.
+            WriteError: It was, and cannot be read any more.
         """
         self.check_open()
         if ref in self._held:
             return self._held[ref]
         if self._directory is None:
             raise FileNotFoundError(f"There is no {ref.key} in this table.")
-        return self._path(ref).read_bytes()
+        try:
+            return self._path(ref).read_bytes()
+        except FileNotFoundError:
+            if not self._has_files:
+                raise
+            raise WriteError(f"{self._path(ref)} was removed, by who cleans temporary files perhaps.") from None
+        except OSError as error:
+            raise WriteError(f"{self._path(ref)} cannot be read: {error}.") from error
 
     def close(self) -> None:
         """Removes everything; may be called again."""

@@ -9,7 +9,6 @@ body of an error before its message can be cut. It follows the redirect of a GET
 """
 
 import os
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +19,7 @@ from urllib.parse import SplitResult, unquote
 from ml.core.errors import ClosedError, ConfigError, FormatError, WriteError, missing
 from ml.core.redact import Redactor
 from ml.io.credentials import Credentials, S3Access, s3_access
-from ml.io.retry import Retry
+from ml.io.retry import CHANCE, Retry
 from ml.io.store import Entry, Refused, StoreConfig, check_key
 from ml.io.store_errors import MAX_MESSAGE, problem_of
 from ml.io.store_url import S3, may_be_http, parsed_url
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CONNECT_S = 5.0
-_CHANCE = random.SystemRandom().random  # calls may come from the training thread, whose own numbers stay as they are
 _PROCESS = os.getpid()
 _LISTED_AT_ONCE = 1000
 _NO_CREDENTIALS = (
@@ -72,7 +70,7 @@ class ObjectStore:
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
-        chance: Callable[[], float] = _CHANCE,
+        chance: Callable[[], float] = CHANCE,
     ) -> None:
         parts = parsed_url(config.url)
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")

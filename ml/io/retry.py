@@ -11,6 +11,9 @@ from ml.io.store import Refused
 FIRST_S = 0.2
 LONGEST_S = 20.0
 
+CHANCE = random.SystemRandom().random
+"""Not the numbers that the whole program shares: the training draws those."""
+
 T = TypeVar("T")
 
 
@@ -24,7 +27,7 @@ class Backoff:
     """
 
     def __init__(
-        self, *, first_s: float = FIRST_S, longest_s: float = LONGEST_S, chance: Callable[[], float] = random.random
+        self, *, first_s: float = FIRST_S, longest_s: float = LONGEST_S, chance: Callable[[], float] = CHANCE
     ) -> None:
         self._first_s, self._longest_s, self._chance = first_s, longest_s, chance
         self._bound_s = min(first_s, longest_s)
@@ -57,7 +60,7 @@ class Retry:
         deadline_s: float = 120.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = CHANCE,
     ) -> None:
         self._attempts, self._deadline_s = attempts, deadline_s
         self._clock, self._sleep, self._chance = clock, sleep, chance

@@ -233,7 +233,7 @@ def test_a_published_table_is_no_table_to_publish_and_a_reference_no_version_to_
 def test_what_is_no_metadata_and_no_metric_is_refused(local):
     circle: list[object] = []
     circle.append(circle)
-    for metadata in ({"model": object()}, {"a": {"b": [b"bytes"]}}, {"circle": circle}):
+    for metadata in ({"model": object()}, {"a": {"b": [b"bytes"]}}, {"circle": circle}, {1: 3, "1": 4}):
         with pytest.raises(LogValueError, match="metadata"):
             publish(local, 0, metadata=metadata)
     for metric in ("0.5", None, [1, 2], np.ones(2)):

@@ -1,5 +1,7 @@
 """A callback whose store fails at any call that it makes of it: training goes on, and nothing is lost for good."""
 
+import random
+
 import numpy as np
 import pytest
 
@@ -16,8 +18,9 @@ ERRORS = [WriteError("not now"), FileNotFoundError("gone"), LogValueError("a lin
 
 
 class Shades(EvalCallback):
-    def __init__(self, artifacts):
-        super().__init__(["image"], ["epoch", "row", "image", "mean"], artifacts=artifacts, best=("loss", "min"))
+    def __init__(self, artifacts, **settings):
+        columns = ["epoch", "row", "image", "mean"]
+        super().__init__(["image"], columns, artifacts=artifacts, best=("loss", "min"), **settings)
 
     def add_ground_truth(self, logs=None):
         self.data_table.add_data(Image(np.full((2, 2, 3), 9, np.uint8)))
@@ -68,3 +71,30 @@ def test_whichever_call_of_its_store_fails_training_goes_on_and_the_next_evaluat
         assert Artifacts(store).get("run_r_pred:best") == last
         assert [problem for problem in fsck(Artifacts(store), deep=True) if problem.severity == "problem"] == []
     assert number > 20, "it makes so many calls"
+
+
+def test_a_sink_that_draws_changes_nothing_that_training_draws(tmp_path):
+    class Drawing:
+        def keep(self, kept):
+            random.random(), np.random.random()
+
+    shades = Shades(Artifacts(tmp_path / "store"), sinks=[Drawing()])
+    before = random.getstate(), np.random.get_state()[1].tolist()
+
+    shades.evaluate(0)
+    shades.on_train_begin()
+    shades.close()
+
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+
+
+def test_an_error_of_a_library_below_the_store_costs_the_version_and_not_the_training(tmp_path):
+    def refuse(call, key):
+        if call == "create":
+            raise RuntimeError("can't start new thread")
+
+    shades = Shades(Artifacts(Hooked(LocalStore(tmp_path), refuse), run_id="r"))
+
+    assert shades.evaluate(0) is None
+    assert shades.failures == {"data": 1, "predictions": 1}
+    shades.close()

@@ -7,7 +7,16 @@ import pytest
 from ml.core.errors import FormatError
 from ml.evaluation import parquet
 from ml.evaluation.columns import KINDS, Column
-from ml.evaluation.parquet import PartReader, read_group, schema_of, to_batch, write_group, write_parts
+from ml.evaluation.parquet import (
+    PartReader,
+    cell_of,
+    cells_of,
+    read_group,
+    schema_of,
+    to_batch,
+    write_group,
+    write_parts,
+)
 
 COLUMNS = [Column("n", "integer"), Column("s", "string")]
 CELLS = [[1, None, 3], ["a", "b", None]]
@@ -22,7 +31,7 @@ def part(tmp_path, columns=COLUMNS, batches=None):
 def file_of(table, **options):
     """The bytes of a Parquet file that somebody else wrote."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, **options)
+    pq.write_table(table, sink, **{"use_dictionary": False} | options)
     return sink.getvalue().to_pybytes()
 
 
@@ -116,6 +125,28 @@ def test_groups_larger_than_they_are_written_are_refused_before_they_are_read(mo
     ):
         with pytest.raises(FormatError, match="larger than"):
             PartReader(file_of(table), [column], table.num_rows, name="x")
+
+
+@pytest.mark.parametrize("encoding", ["dictionary", "DELTA_BYTE_ARRAY"])
+def test_encodings_that_stand_for_a_thousand_times_their_size_are_refused_before_they_are_read(encoding):
+    text = pa.array(["x" * 2**16] * 100)
+    how = {"use_dictionary": True} if encoding == "dictionary" else {"column_encoding": {"s": encoding}}
+    data = file_of(pa.table({"s": text}), compression="zstd", **how)
+
+    assert len(data) < 2**17
+    with pytest.raises(FormatError, match="larger than"):
+        PartReader(data, [Column("s", "string")], 100, name="x")
+
+
+def test_a_moment_that_no_calendar_has_is_refused_where_it_is_read():
+    columns = [Column("t", "timestamp")]
+    (field,) = schema_of(columns)
+    moments = pa.array([2**62], pa.int64()).cast(field.type)
+    batch = PartReader(file_of(pa.table({"t": moments})), columns, 1, name="x").read(0)
+
+    for read in (lambda: cells_of(batch, 0), lambda: cell_of(batch, 0, 0)):
+        with pytest.raises(FormatError, match="column 't'"):
+            read()
 
 
 def test_text_that_is_no_unicode_is_refused():

@@ -183,6 +183,14 @@ def test_a_value_of_another_kind_is_refused_with_both_kinds_and_the_cure(kind, v
     assert kind in caught.value.problem or kind == "reference"
 
 
+@pytest.mark.parametrize("value", [np.ma.array([1, 2], mask=[0, 1]), np.ma.masked], ids=["array", "constant"])
+def test_masked_values_are_refused(value):
+    table = Table(["a"])
+    with pytest.raises(LogValueError, match=r"filled\("):
+        table.add_data(value)
+    table.close()
+
+
 def test_arrays_become_what_their_column_was_declared_as():
     declared = [Column("i", "image"), Column("b", "boxes"), Column("m", "masks")]
     with Table(declared) as table:
