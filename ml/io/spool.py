@@ -224,8 +224,10 @@ class Spool:
 
     def _adopt(self) -> None:
         """Takes over queues whose locks are free, the oldest first."""
+        # Their locks can be taken again: the files of these went before the directory turned out to stay.
+        left = {lock.path.parent.name for lock in self._left}
         with explained("read", self.directory):
-            names = sorted(name for name in os.listdir(self.directory) if _NAME.fullmatch(name))
+            names = sorted(name for name in os.listdir(self.directory) if _NAME.fullmatch(name) and name not in left)
         for name in names:
             if len(self._adopted) >= _MAX_ADOPTED:
                 return

@@ -389,7 +389,7 @@ def test_a_newer_database_is_refused(where):
 
 def test_four_append_and_one_is_killed_and_no_row_is_lost_but_its_last_batch(where):
     Benchmark(where, description="makes the tables").close()
-    others = [start("appends.py", where, name, 200) for name in ("a", "b", "c")]
+    others = [start("appends.py", where, name, 80) for name in ("a", "b", "c")]
     victim = start("appends.py", where, "victim", 0)
     acknowledged = 0
 
@@ -403,7 +403,7 @@ def test_four_append_and_one_is_killed_and_no_row_is_lost_but_its_last_batch(whe
                 assert numbers == list(range(1, len(numbers) + 1))
             return by_process
 
-        while acknowledged < 100:
+        while acknowledged < 50:
             acknowledged = int(victim.stdout.readline())
             rows()
         victim.kill()
@@ -419,7 +419,7 @@ def test_four_append_and_one_is_killed_and_no_row_is_lost_but_its_last_batch(whe
         counts = {name: len(rows().get(runs[name].processes[0].id, [])) for name in ("a", "b", "c", "victim")}
     assert victim.returncode == -signal.SIGKILL
     assert messages == ["", "", ""]
-    assert counts == {"a": 200, "b": 200, "c": 200, "victim": counts["victim"]}
+    assert counts == {"a": 80, "b": 80, "c": 80, "victim": counts["victim"]}
     assert acknowledged <= counts["victim"] <= acknowledged + 10
     assert runs["victim"].status == "running"
     assert {runs[name].status for name in ("a", "b", "c")} == {"finished"}

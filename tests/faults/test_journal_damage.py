@@ -79,7 +79,7 @@ def assert_flips_cost_one_record(journal):
 
 
 def test_every_truncation_gives_the_exact_prefix(tmp_path):
-    assert_prefixes(Written(tmp_path, 32 * 1024, record_bytes=1000))
+    assert_prefixes(Written(tmp_path, 12 * 1024, record_bytes=700))
 
 
 @pytest.mark.slow
@@ -89,7 +89,7 @@ def test_every_truncation_of_a_longer_journal_gives_the_exact_prefix(tmp_path):
 
 
 def test_every_flipped_bit_costs_its_own_record_alone_and_is_told(tmp_path):
-    assert_flips_cost_one_record(Written(tmp_path, 8 * 1024, record_bytes=1000))
+    assert_flips_cost_one_record(Written(tmp_path, 3 * 1024, record_bytes=400))
 
 
 @pytest.mark.slow

@@ -212,6 +212,7 @@ def test_files_and_directories_of_others_are_left_alone(tmp_path):
         assert drain(spool) == [1]
         assert drain(spool) == []
         assert spool.pending == 0
+        assert len(spool._left) == 1, "taken over once, and not again and again until no more files can be opened"
     assert sorted(path.name for path in tmp_path.iterdir())[1:] == ["notes", "readme"]
     assert foreign.read_text() == "mine"
 

@@ -89,7 +89,7 @@ def every_backend():
     ]
 
 
-@pytest.mark.parametrize("steps", [200, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("steps", [60, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
 def test_training_is_bit_identical_with_every_kind_logged_every_step(tmp_path, steps):
     backends = every_backend()
 

@@ -1,11 +1,12 @@
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from ml.core.errors import ConfigError
 from ml.core.state import PHASES, State
 from ml.tasks.base import Batch
 from ml.tasks.config import DigitsConfig
-from ml.tasks.digits import DigitsTask, shift
+from ml.tasks.digits import DigitsTask, _load, shift
 from ml.tasks.randomness import private_generator
 
 
@@ -23,6 +24,14 @@ def test_every_image_is_in_exactly_one_split():
     assert len(everything.unique(dim=0)) == 1797
     assert everything.min() == 0
     assert everything.max() == 1
+
+
+def test_the_images_and_digits_are_those_of_scikit_learn():
+    images, digits = _load()
+    given = load_digits()
+
+    assert torch.equal(images, torch.tensor(given.images, dtype=torch.float32).unsqueeze(1) / 16)
+    assert torch.equal(digits, torch.tensor(given.target, dtype=torch.int64))
 
 
 def test_the_split_depends_on_the_seed_alone():
