@@ -351,7 +351,7 @@ def test_sqlite_is_written_ahead_but_on_a_network_file_system(tmp_path, monkeypa
             return connection.exec_driver_sql("PRAGMA journal_mode").scalar()
 
     assert journal(tmp_path / "local.db") == "wal"
-    monkeypatch.setattr(ml.db, "is_remote", lambda path: True)
+    monkeypatch.setattr(ml.db.sqlite, "is_remote", lambda path: True)
     assert journal(tmp_path / "remote.db") == "delete"
 
 

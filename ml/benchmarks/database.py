@@ -27,8 +27,8 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.orm import Query, Session
 
-from ml.benchmarks.files import set_aside, sqlite_file
-from ml.benchmarks.identity import described, run_uuid, script_name
+from ml.benchmarks.files import set_aside
+from ml.benchmarks.identity import described, script_name
 from ml.benchmarks.measurement import Measurement
 from ml.benchmarks.schema import prepare
 from ml.benchmarks.store import Chunk, Item, Numbered, chunks_of, size_of
@@ -38,6 +38,8 @@ from ml.core.errors import ConfigError, LogValueError, WriteError
 from ml.core.redact import Redactor
 from ml.core.run import RunContext, detect_rank
 from ml.db import connect, shown
+from ml.db.files import sqlite_file
+from ml.db.runs import run_uuid
 from ml.io.lifetime import close_at_exit, forget_at_exit, tell_after_fork
 from ml.io.rankstore import process_group_store
 from ml.io.worker import Lock
@@ -151,7 +153,7 @@ class Benchmark:
             _log.warning("The benchmark goes on, and is kept as soon as that is possible. %s", error)
         subject = f"{self.name}\n{self.description}"
         store = process_group_store() if context.world_size > 1 else None
-        self.uuid = run_uuid(context.rank, subject, store)
+        self.uuid = run_uuid("benchmark", context.rank, subject, store)
         self._started_s, self._started_time_s = context.clock(), context.wall_clock()
         self._numbers, self._open = count(1), dict[int, OpenSeries]()
         self._redactor = Redactor(os.environ)

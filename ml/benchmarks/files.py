@@ -1,25 +1,12 @@
-"""The file of a benchmark database, where it lies in one."""
+"""The file of a benchmark database, renamed to make room for another one."""
 
 import os
 from pathlib import Path
 
 from ml.core.errors import ConfigError
-from ml.db import connect
 from ml.io.numbered import first_free
 
 _BESIDE = ("-shm", "-wal")
-
-
-def sqlite_file(where: str | Path) -> Path | None:
-    """Returns the file that an SQLite database lies in; ``None`` where it is on a server.
-
-    Raises:
-        ConfigError: It is neither a path nor a URL, or a database in memory.
-    """
-    if str(where) in ("", ".") or "\0" in str(where):
-        raise ConfigError(f"A benchmark's database is a path or a URL of SQLAlchemy's, got {where!r}.")
-    url = connect(where).url
-    return Path(url.database or "").absolute() if url.get_backend_name() == "sqlite" else None
 
 
 def set_aside(file: Path) -> Path | None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ml.benchmarks.files import sqlite_file
-from ml.benchmarks.reading import open_benchmark, reading
+from ml.benchmarks.reading import open_benchmark
 from ml.benchmarks.schema import MEASUREMENTS, RUNS, SAMPLES, prepare
 from ml.core.errors import ConfigError
 from ml.db import connect, shown, transact, upsert
+from ml.db.files import sqlite_file
+from ml.db.reading import reading
 
 _ROWS_AT_ONCE = 10_000
 

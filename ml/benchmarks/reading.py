@@ -16,14 +16,11 @@ time, each time in a transaction of its own, so the longest series needs no memo
 import math
 from array import array
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
-from sqlalchemy import exc
 
-from ml.benchmarks.files import sqlite_file
 from ml.benchmarks.measurement import Sample
 from ml.benchmarks.schema import METADATA, SCHEMA, SCHEMA_VERSION
 from ml.benchmarks.stored import (
@@ -35,9 +32,10 @@ from ml.benchmarks.stored import (
     process_of,
     run_of,
 )
-from ml.core.errors import ConfigError, FormatError, MLError
-from ml.core.redact import Redactor
+from ml.core.errors import ConfigError
 from ml.db import connect, shown
+from ml.db.files import sqlite_file
+from ml.db.reading import reading
 from ml.loggers.strict_json import parsing
 
 if TYPE_CHECKING:
@@ -266,28 +264,6 @@ def open_benchmark(where: str | Path) -> Benchmarks:
         benchmarks.close()
         raise
     return benchmarks
-
-
-@contextmanager
-def reading(engine: sa.Engine) -> Iterator[None]:
-    """Makes errors of ours of a database's.
-
-    Raises:
-        FormatError: It is damaged, no SQLite database, or a column holds what it cannot.
-        ConfigError: It cannot be read.
-    """
-    try:
-        yield
-    except MLError:
-        raise
-    except (TypeError, ValueError) as error:  # of a column's type: SQLite keeps anything in any column
-        raise FormatError(f"no value of its column: {error}", path=engine.url.database or "") from error
-    except exc.SQLAlchemyError as error:
-        original = error.orig if isinstance(error, exc.DBAPIError) else error
-        reason = Redactor({}).redact_text(" ".join(str(original).split()))[:500]
-        if getattr(original, "sqlite_errorname", "") in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
-            raise FormatError(f"no database of SQLite: {reason}", path=engine.url.database or "") from error
-        raise ConfigError(f"{shown(engine.url)} cannot be read: {reason}") from error
 
 
 def _resolved(beginning: str, uuids: Sequence[str], benchmarks: Benchmarks) -> str:

@@ -19,6 +19,7 @@ from ml.benchmarks.values import to_json
 from ml.core.errors import LogValueError
 from ml.core.redact import Redactor
 from ml.db import transact, upsert
+from ml.db.files import FileWatch
 
 CHUNK_SAMPLES = 10_000
 
@@ -102,19 +103,17 @@ class Store:
         redactor: Redactor,
         breathe: Callable[[], None],
     ) -> None:
-        self._engine, self._file, self._redactor, self._breathe = engine, file, redactor, breathe
+        self._engine, self._redactor, self._breathe = engine, redactor, breathe
         self._run = dict(run)
         self._kept: dict[str, object] | None = None  # the row as the database has it; None: it may not have the tables
-        self._inode = self._find_inode()
+        self._watch = FileWatch(file)
         self._texts: dict[str, str] = {}
 
     def is_moved(self) -> bool:
         """Returns whether another file, or none, lies where the database was; once: what follows goes to a new one."""
-        inode = self._find_inode()
-        if self._inode is None or inode == self._inode:
-            self._inode = inode
+        if not self._watch.is_moved():
             return False
-        self._inode, self._kept = None, None
+        self._kept = None
         self._engine.dispose()
         return True
 
@@ -198,12 +197,6 @@ class Store:
                 self._texts.clear()
             clean = self._texts[text] = self._redactor.redact_text(text, self._breathe)
         return clean
-
-    def _find_inode(self) -> int | None:
-        try:
-            return None if self._file is None else self._file.stat().st_ino
-        except OSError:
-            return None
 
 
 def _samples(run_id: int, chunk: Chunk) -> Iterator[list[dict[str, object]]]:

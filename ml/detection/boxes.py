@@ -82,6 +82,8 @@ def labels_of(labels: object, count: int) -> Labels:
     Raises:
         LogValueError: There are more or fewer, or they are neither whole numbers nor all texts.
     """
+    if isinstance(labels, np.ndarray) and labels.dtype == np.int64 and labels.shape == (count,):
+        return labels
     listed = np.asarray(labels).tolist() if hasattr(labels, "__array__") else labels
     if isinstance(listed, str) or not isinstance(listed, Sequence) or len(listed) != count:
         raise LogValueError(f"every one of {count} boxes has one label, got {listed!r:.80}", "Pass one a box.")

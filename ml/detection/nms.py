@@ -52,7 +52,7 @@ def nms(
     is_kept = np.zeros(len(corners), bool)
     for label in np.unique(classes):
         ranks = np.flatnonzero(ranked_classes == label)
-        is_kept[ranks[_greedy(ranked[ranks], iou_threshold)]] = True
+        is_kept[ranks[_greedy(ranked[ranks], iou_threshold, max_detections)]] = True
     return order[is_kept][:max_detections]
 
 
@@ -91,10 +91,10 @@ def _descending(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return np.lexsort((-scores, ~np.isnan(scores)))
 
 
-def _greedy(ranked: Corners, iou_threshold: float) -> npt.NDArray[np.int64]:
-    """Returns the ranks of the boxes kept, of one class, shape (N, 4), by descending score."""
-    kept, left = [], np.arange(len(ranked))
-    while len(left):
+def _greedy(ranked: Corners, iou_threshold: float, most: int | None) -> npt.NDArray[np.int64]:
+    """Returns the ranks of the boxes kept, at most so many, of one class, shape (N, 4), by descending score."""
+    kept, left = list[np.int64](), np.arange(len(ranked))
+    while len(left) and len(kept) != most:
         surest, left = left[0], left[1:]
         kept.append(surest)
         # np.float64, or numpy would round the threshold to the precision of the boxes before it compares.

@@ -10,36 +10,22 @@ import logging
 import os
 import random
 import time
-from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from ml.core.errors import ClosedError, ConfigError, LogValueError, MLError, WriteError
-from ml.io.callpool import CallPool
-from ml.io.local_store import LocalStore
-from ml.io.spool import LOOK_EVERY_S, Spool, Spooled
-from ml.io.store import Refused, Store, check_key
-from ml.predictions.breaker import Breaker, BreakerState
+from ml.core.errors import LogValueError
+from ml.io.breaker import BreakerState
+from ml.io.spool import Spool
+from ml.io.spool_sender import MAX_REQUESTS, SpoolSender
+from ml.io.store import Store, check_key
 from ml.predictions.record import Record, without_images
 from ml.predictions.sink import MAX_FLUSH_S, WRITTEN, Outcome
 
 _log = logging.getLogger("ml")
 
-MAX_UPLOADS = 8
-"""Requests under way at a time: most of a request is waiting."""
-
-SYNC_EVERY_S = 30.0
-"""What waits in the spool is on the disk after this time, and after ``flush``."""
-
-_MAX_HELD_BYTES = 64 * 2**20  # of records that are being sent, beyond one
-_MAX_HANDED_OUT = 64  # records: none runs farther ahead of the oldest that has not arrived
-_LISTEN_S = 0.05
-_REFUSALS = 2  # of one record, while others are stored
-_ASIDE = "refused"
-_TURNS = 64  # results that ``idle`` waits for, before it lets records be written
+_REFUSED = "refused"
 
 Reason = str
 
@@ -72,22 +58,6 @@ class CloudStats(NamedTuple):
     set_aside: int = 0
 
 
-class _Upload(NamedTuple):
-    """A record on its way: which of those that were handed out, in which round, and to what.
-
-    Attributes:
-        refusals: How often the store has refused it.
-        uploaded_before: How many had been stored when it was refused first.
-    """
-
-    number: int
-    round: int
-    store: Store
-    spooled: Spooled
-    refusals: int = 0
-    uploaded_before: int = 0
-
-
 class CloudSink:
     """Spools records, and sends them to a store while it can be reached.
 
@@ -116,40 +86,43 @@ class CloudSink:
         *,
         max_spool_bytes: int,
         min_free_bytes: int = 0,
-        max_uploads: int = MAX_UPLOADS,
+        max_uploads: int = MAX_REQUESTS,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._open_store, self._max_uploads, self._clock = open_store, max_uploads, clock
         self._max_spool_bytes, self._min_free_bytes = max_spool_bytes, min_free_bytes
-        self._store: Store | None = open_store()
-        self._url = self._store.url
+        store = open_store()
         self._spool = Spool(spool_directory, clock=clock)
-        self._breaker = Breaker(clock, chance)
-        self._pool = CallPool[_Upload, bool]("ml-upload", _create)
-        self._again: list[_Upload] = []  # what failed, oldest first
-        self._next_number = 0
-        self._held_bytes = 0
-        self._synced_s = clock()
-        self._is_closed = False
-        self._uploaded = self._already_there = self._failures = self._set_aside = self._set_aside_bytes = 0
+        self._sender = SpoolSender(
+            self._spool,
+            store,
+            open_store,
+            self,
+            what="records",
+            who="They are sent when a logger with this spool is started.",
+            max_requests=max_uploads,
+            clock=clock,
+            chance=chance,
+        )
         self._images_left_out: Counter[Reason] = Counter()
         self._dropped: Counter[Reason] = Counter()
 
     @property
     def stats(self) -> CloudStats:
         """The counts, as they are now."""
+        sent = self._sender.stats
+        dropped = self._dropped + Counter({_REFUSED: sent.lost})
         return CloudStats(
-            self._uploaded,
-            self._already_there,
+            sent.arrived,
+            sent.already_there,
             self._spool.pending,
             self._spool.pending_bytes,
             self._spool.damaged,
-            self._failures,
+            sent.failures,
             dict(self._images_left_out),
-            dict(self._dropped),
-            self._breaker.state,
-            self._set_aside,
+            dict(dropped),
+            sent.breaker,
+            sent.set_aside,
         )
 
     # the sink
@@ -179,17 +152,7 @@ class CloudSink:
 
     def idle(self) -> float | None:
         """Sends what waits, as long as results come in; see ``Sink.idle``."""
-        if self._is_closed:
-            return None
-        self._sync_if_due()
-        for _ in range(_TURNS):
-            pause_s = self._send()
-            if not self._pool.under_way:
-                return min(pause_s, LOOK_EVERY_S)
-            if (ended := self._pool.collect(_LISTEN_S)) is None:
-                return 0.0
-            self._settle(*ended)
-        return 0.0
+        return self._sender.turn()
 
     def flush(self, timeout_s: float = MAX_FLUSH_S) -> None:
         """Has what was written on the disk, and sends it now, whatever pause there is.
@@ -197,18 +160,7 @@ class CloudSink:
         Raises:
             WriteError: Some of it still waits: the store failed, or it takes longer than ``timeout_s``.
         """
-        self._sync()
-        self._breaker.hurry()
-        end_s = self._clock() + timeout_s
-        while True:
-            self._send()
-            left_s = end_s - self._clock()
-            if not self._pool.under_way or left_s <= 0:
-                break
-            if (ended := self._pool.collect(min(left_s, _LISTEN_S))) is not None:
-                self._settle(*ended)
-        if self._spool.pending:
-            raise WriteError(self._what_waits())
+        self._sender.drain(timeout_s)
 
     def close(self) -> None:
         """Takes in the results of what was sent, and leaves the rest in the spool; again does nothing.
@@ -216,15 +168,23 @@ class CloudSink:
         Raises:
             WriteError: It is closed, but what waits may not survive a power cut.
         """
-        if self._is_closed:
-            return
-        self._is_closed = True
-        while (ended := self._pool.collect(10 * _LISTEN_S)) is not None:
-            self._settle(*ended)
-        self._pool.stop()
-        if self._spool.pending:
-            _log.warning("%s They are sent when a logger with this spool is started.", self._what_waits())
-        self._spool.close()
+        self._sender.close()
+
+    # what the sender is told
+
+    def is_wanted(self, key: str) -> bool:
+        """Every record is."""
+        return True
+
+    def arrived(self, key: str, size_bytes: int) -> None:
+        """Nothing more is known of it than that the spool lets it go."""
+
+    def refused(self, key: str) -> None:
+        """It is counted by the sender."""
+
+    def is_aside_full(self, aside_bytes: int) -> bool:
+        """As full as the spool may be, or the disk is."""
+        return aside_bytes > self._max_spool_bytes or self._is_disk_low()
 
     # writing
 
@@ -249,130 +209,12 @@ class CloudSink:
         for why in left_out.keys() - self._images_left_out.keys():
             _log.warning(
                 "Images are left out of new records for %s, results are kept (%s): %s",
-                self._url,
+                self._sender.url,
                 why,
-                self._what_waits(),
+                self._sender.what_waits,
             )
         self._images_left_out += left_out
         dropped = Counter(outcome.reason for outcome in outcomes if not outcome.is_written)
         for why in dropped.keys() - self._dropped.keys():
-            _log.warning("Records for %s are dropped (%s): %s", self._url, why, self._what_waits())
+            _log.warning("Records for %s are dropped (%s): %s", self._sender.url, why, self._sender.what_waits)
         self._dropped += dropped
-
-    # sending
-
-    def _send(self) -> float:
-        """Starts as many requests as may be under way; returns the seconds until it is worth to look again."""
-        if self._breaker.wait_s:
-            return self._breaker.wait_s
-        may_be_under_way = 1 if self._breaker.is_cautious else self._max_uploads
-        while self._pool.under_way < may_be_under_way:
-            try:
-                if self._store is None:
-                    self._store = self._open_store()
-                upload = self._next(self._store)
-            except (WriteError, ConfigError) as error:
-                self._fail(error, self._breaker.round)
-                break
-            if upload is None:
-                return LOOK_EVERY_S
-            self._pool.start(upload)
-        return self._breaker.wait_s
-
-    def _next(self, store: Store) -> _Upload | None:
-        """Returns what is to be sent next: what failed before, else from the spool."""
-        # One that was refused when it was sent alone may be refused for its own sake: then another one is the probe.
-        is_other_wanted = self._breaker.is_cautious and bool(self._again) and self._again[0].refusals > 1
-        if self._again and not is_other_wanted:
-            return self._take_again(0, store)
-        is_full = self._held_bytes >= _MAX_HELD_BYTES or self._spool.handed_out >= _MAX_HANDED_OUT
-        if is_full or (spooled := self._spool.next()) is None:
-            if not self._again:
-                return None
-            return self._take_again(min(range(len(self._again)), key=lambda at: self._again[at].refusals), store)
-        self._held_bytes += len(spooled.data)
-        self._next_number += 1
-        return _Upload(self._next_number, self._breaker.round, store, spooled)
-
-    def _take_again(self, place: int, store: Store) -> _Upload:
-        return self._again.pop(place)._replace(round=self._breaker.round, store=store)
-
-    def _settle(self, upload: _Upload, result: bool | Exception) -> None:
-        """Notes what became of a request."""
-        if isinstance(result, Refused):
-            before = upload.uploaded_before if upload.refusals else self._uploaded
-            upload = upload._replace(refusals=upload.refusals + 1, uploaded_before=before)
-        is_its_own_fault = isinstance(result, LogValueError) or (
-            upload.refusals > _REFUSALS and self._uploaded > upload.uploaded_before
-        )
-        try:
-            if isinstance(result, Exception) and is_its_own_fault:
-                self._put_aside(upload.spooled, str(result))
-            elif not isinstance(result, Exception) and not result:
-                self._put_aside(upload.spooled, "something else is stored under its key")
-                self._already_there += 1
-        except MLError as error:
-            result, is_its_own_fault = WriteError(f"A record cannot be set aside: {error}"), False
-        if isinstance(result, Exception) and not is_its_own_fault:
-            self._failures += 1
-            insort(self._again, upload, key=lambda failed: failed.number)
-            self._fail(result, upload.round)
-            return
-        self._uploaded += result is True
-        if self._breaker.succeeded(upload.round):
-            _log.warning("%s takes records again.", self._url)
-        self._held_bytes -= len(upload.spooled.data)
-        self._spool.done(upload.spooled)
-
-    def _put_aside(self, spooled: Spooled, why: str) -> None:
-        """Keeps a record that this store will never take: it was acknowledged.
-
-        Raises:
-            MLError: It cannot be kept now.
-        """
-        directory = self._spool.directory / _ASIDE
-        if self._set_aside_bytes + len(spooled.data) > self._max_spool_bytes or self._is_disk_low():
-            self._count(Counter(), [Outcome(False, "refused")])
-            return
-        LocalStore(directory).create(spooled.key, spooled.data)
-        if not self._set_aside:
-            _log.warning(
-                "%s does not take a record: %s. It is kept in %s, as others will be; this is said once.",
-                self._url,
-                why.rstrip("."),
-                directory,
-            )
-        self._set_aside += 1
-        self._set_aside_bytes += len(spooled.data)
-
-    def _fail(self, error: Exception, in_round: int) -> None:
-        was_well = not self._breaker.is_cautious
-        was_closed = self._breaker.state == "closed"
-        if isinstance(error, Refused | ConfigError):
-            if self._breaker.refused(in_round):
-                self._store = None
-                if was_closed:
-                    _log.warning("%s refuses records. %s It says: %s", self._url, self._what_waits(), error)
-        elif self._breaker.failed(in_round) and was_well:
-            _log.warning("Records cannot be sent to %s now. %s The reason: %s", self._url, self._what_waits(), error)
-
-    def _what_waits(self) -> str:
-        return f"{self._spool.pending} records wait in {self._spool.directory}."
-
-    # the disk
-
-    def _sync_if_due(self) -> None:
-        if self._clock() >= self._synced_s + SYNC_EVERY_S:
-            if self._spool.pending:
-                with suppress(WriteError):  # the next one, or the next record, tells
-                    self._sync()
-            self._synced_s = self._clock()
-
-    def _sync(self) -> None:
-        with suppress(ClosedError):
-            self._spool.sync()
-        self._synced_s = self._clock()
-
-
-def _create(upload: _Upload) -> bool:
-    return upload.store.create(upload.spooled.key, upload.spooled.data)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ml.core.errors import ConfigError, LogValueError, WriteError
+from ml.io import breaker, spool_sender
 from ml.io.store import MAX_KEY_BYTES, Refused
-from ml.predictions import breaker, cloud
-from ml.predictions.cloud import CloudSink
+from ml.predictions.cloud import CloudSink, CloudStats
 from ml.predictions.kinds import VisionModelType
 from ml.predictions.logged import LoggedPrediction
 from ml.predictions.record import Draft, Record, encode_record
@@ -99,9 +99,9 @@ def test_what_was_written_is_acknowledged_at_once_and_sent_when_there_is_time(ma
 
     assert sink.write(records(1, 2)) == [WRITTEN, WRITTEN]
     assert bucket.calls == []
-    assert settle(sink) == cloud.LOOK_EVERY_S
+    assert settle(sink) == spool_sender.LOOK_EVERY_S
     assert bucket.objects == {record.key: record.data for record in records(1, 2)}
-    assert sink.stats == cloud.CloudStats(2, 0, 0, 0, 0, 0, {}, {}, "closed")
+    assert sink.stats == CloudStats(2, 0, 0, 0, 0, 0, {}, {}, "closed")
     assert caplog.messages == []
 
 
@@ -136,12 +136,12 @@ def test_one_that_hangs_is_not_run_away_from(make_sink, bucket):
     bucket.by_key[keys(0)[0]] = AWAY  # the first one fails, and the others do not come back to it
     bucket.gate = Gate()
     sink.idle()
-    assert len(bucket.calls) <= cloud.MAX_UPLOADS
+    assert len(bucket.calls) <= spool_sender.MAX_REQUESTS
     bucket.gate.open()
     while sink.idle() == 0.0:
         pass
 
-    assert len(set(bucket.calls)) <= cloud._MAX_HANDED_OUT
+    assert len(set(bucket.calls)) <= spool_sender._MAX_HANDED_OUT
 
 
 def test_large_records_are_not_held_in_memory_by_the_dozen(make_sink, bucket):
@@ -184,7 +184,7 @@ def test_there_is_one_request_a_pause_while_the_store_is_away_whatever_waits(mak
     bucket.error = AWAY
     sink.write(records(*range(100)))
     settle(sink)
-    assert len(bucket.calls) <= cloud.MAX_UPLOADS
+    assert len(bucket.calls) <= spool_sender.MAX_REQUESTS
     before = len(bucket.calls)
     began_s = clock.now_s
     while clock.now_s < began_s + 3600:
@@ -321,10 +321,10 @@ def test_a_refusal_is_told_once_and_probed_after_a_minute_with_a_store_opened_an
     sink = make_sink()
     bucket.error = REFUSED
     sink.write(records(*range(50)))
-    assert settle(sink) == cloud.LOOK_EVERY_S
+    assert settle(sink) == spool_sender.LOOK_EVERY_S
     assert sink.stats.breaker == "open"
     calls = len(bucket.calls)
-    assert calls <= cloud.MAX_UPLOADS
+    assert calls <= spool_sender.MAX_REQUESTS
     clock.advance(59)
     settle(sink)
     assert len(bucket.calls) == calls
@@ -535,7 +535,7 @@ def test_what_waits_is_synced_twice_a_minute_and_when_it_is_flushed(make_sink, b
         sink.write(records(1))
         settle(sink)
         assert disk.calls_made == []
-        clock.advance(cloud.SYNC_EVERY_S)
+        clock.advance(spool_sender.SYNC_EVERY_S)
         settle(sink)
         assert disk.calls_made == ["sync"]
         sink.write(records(2))
@@ -549,7 +549,7 @@ def test_a_disk_whose_sync_fails_is_told_and_costs_no_record(make_sink, bucket, 
     bucket.error = AWAY
     sink.write(records(1))
     with FaultyDisk(range(1, 10**9), errno.EIO, calls=("sync",)):
-        clock.advance(cloud.SYNC_EVERY_S)
+        clock.advance(spool_sender.SYNC_EVERY_S)
         settle(sink)
         with pytest.raises(WriteError):
             sink.flush()

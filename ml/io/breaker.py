@@ -69,11 +69,16 @@ class Breaker:
         self._probes.reset()
         return True
 
-    def failed(self, in_round: int) -> bool:
-        """A call of a round has failed. Returns whether the pause begins with it."""
+    def failed(self, in_round: int, *, at_least_s: float = 0.0) -> bool:
+        """A call of a round has failed. Returns whether the pause begins with it.
+
+        Args:
+            in_round: The round.
+            at_least_s: How long the server wants to be left alone.
+        """
         if in_round != self.round:
             return False
-        self._pause(self._retries.next_delay_s())
+        self._pause(max(at_least_s, self._retries.next_delay_s()))
         return True
 
     def refused(self, in_round: int) -> bool:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from ml.predictions.breaker import FIRST_RETRY_S, LAST_RETRY_S, Breaker
+from ml.io.breaker import FIRST_RETRY_S, LAST_RETRY_S, Breaker
 from ml.testing import FakeClock
 
 

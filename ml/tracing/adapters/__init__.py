@@ -1,0 +1,1 @@
+"""How each family of detectors is read: one module a family, found by ``detect``."""
