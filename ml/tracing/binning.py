@@ -65,9 +65,7 @@ class Bins:
     def numbers_of(self, seen: Seen) -> BinNumbers:
         """Returns the bins of an image's detections."""
         at = np.searchsorted(self.labels, seen.labels)
-        padded = np.append(self.labels, 0)
-        is_known = (at < len(self.labels)) & (padded[at] == seen.labels)
-        classes = np.where(is_known, at, len(self.labels))
+        classes = np.where(np.append(self.labels, 0)[at] == seen.labels, at, len(self.labels))
         scores, sizes = _bin(self.edges["score"], seen.scores), _bin(self.edges["size"], seen.sizes)
         return np.stack([classes, scores, sizes], axis=1).astype(np.int64)
 

@@ -40,7 +40,7 @@ class DetectionTask:
     def applied(self, model: nn.Module, config: NmsConfig) -> AbstractContextManager[None]:
         if config == NmsConfig():
             return nullcontext()
-        return self._known("_apply_nms_config").applied(model, config)
+        return self._known("_apply_nms_config before thresholds can be given").applied(model, config)
 
     def modules(self, model: nn.Module) -> Mapping[str, nn.Module]:
         return {} if self._adapter is None else self._adapter.modules(model)

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from ml.core.errors import ConfigError
 from ml.loggers.strict_json import Json
-from ml.tracing.examples import Example, example_of, lacking, parts_of
+from ml.tracing.examples import Example, example_of, lacking, parts_by_image
 from ml.tracing.fitting import fit
 from ml.tracing.judging import Thresholds, judge
 from ml.tracing.output import DetectionOutput
@@ -72,7 +72,7 @@ def evaluate(traces: Traces, selection: Selection, options: EvaluationOptions) -
         FormatError: The database is damaged.
     """
     thresholds = Thresholds(options.foreground_iou, options.background_iou)
-    summary, sample = Summary(options.num_worst), Sample[Example](MAX_EXAMPLES)
+    summary, sample = Summary(options.num_worst), Sample[tuple[str, Example]](MAX_EXAMPLES)
     unlabelled, epochs, tasks = 0, set[int](), set[str]()
     for traced in traces.read(selection):
         if traced.inference.truth is None:
@@ -80,7 +80,7 @@ def evaluate(traces: Traces, selection: Selection, options: EvaluationOptions) -
             continue
         judgement = judge(traced, thresholds)
         summary.add(traced, judgement)
-        sample.add(traced.id, example_of(traced, judgement))
+        sample.add(traced.id, (traced.inference.input_id, example_of(traced, judgement)))
         epochs.add(traced.inference.epoch)
         tasks.add("detection" if isinstance(traced.inference.output, DetectionOutput) else "classification")
     if not epochs:
@@ -101,8 +101,8 @@ def evaluate(traces: Traces, selection: Selection, options: EvaluationOptions) -
     return None if selection.n_epoch == "all" else epochs.pop(), data
 
 
-def _estimated(examples: list[Example], task: str, seed: int) -> dict[str, Json]:
-    parts = parts_of(len(examples), seed)
+def _estimated(named: list[tuple[str, Example]], task: str, seed: int) -> dict[str, Json]:
+    examples, parts = [example for _, example in named], parts_by_image([name for name, _ in named], seed)
     reason = lacking(examples, parts)
     if reason is not None:
         return {"estimator": None, "no_estimator": reason}

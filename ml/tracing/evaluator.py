@@ -16,6 +16,7 @@ reads, or null where ``no_estimator`` says why there is none.
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -99,7 +100,14 @@ class Evaluator:
             epoch, data = self._found(traces, selection, method_name, chosen)
             given = dict(options or {})
             result = Result(name, method_name, epoch, created, self._now(), given, data)
-            traces.save_result(self._of, result)
+            try:
+                traces.save_result(self._of, result)
+            except ConfigError:
+                if result_name is not None:
+                    raise
+                # Somebody took the name meanwhile.
+                result = replace(result, name=self._name(traces, None, method_name, created))
+                traces.save_result(self._of, result)
         return result
 
     def list_results(

@@ -1,7 +1,7 @@
 """What an estimator of errors is learnt from: images whose truth is known, parted into those for this and for that.
 
 The images are parted at random, by a generator of its own: three of five to learn from, one to calibrate with, one to
-say how good the estimate is. All detections of an image are in the same part.
+say how good the estimate is. All detections of an image are in the same part, those of all its epochs, too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,6 +49,18 @@ def parts_of(count: int, seed: int) -> Parts:
     order = np.random.default_rng(seed).permutation(count)
     learn, test = round(count * 0.6), round(count * 0.8)
     return Parts(order[:learn], order[learn:test], order[test:])
+
+
+def parts_by_image(names: Sequence[str], seed: int) -> Parts:
+    """Returns which of some inferences are for what: those of one image, in several epochs, are in the same part.
+
+    Args:
+        names: The input id of each, shape (N,).
+        seed: As of ``parts_of``.
+    """
+    images, image_of = np.unique(np.array(names, object), return_inverse=True)
+    parts = parts_of(len(images), seed)
+    return Parts(*(np.flatnonzero(np.isin(image_of, part)) for part in parts))
 
 
 def lacking(examples: Sequence[Example], parts: Parts) -> str | None:

@@ -154,10 +154,10 @@ class Traces:
     # results
 
     def save_result(self, of: OfVersion, result: Result) -> None:
-        """Keeps a result in the first database; one of the same name is replaced.
+        """Keeps a result in the first database.
 
         Raises:
-            ConfigError: It has no such version, or the name is none.
+            ConfigError: It has no such version, or has a result of this name, or the name is none.
             LogValueError: Options or data are no JSON.
             WriteError: Not now.
         """

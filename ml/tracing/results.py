@@ -50,10 +50,10 @@ class Result:
 
 
 def save_result(database: TraceDatabase, of: OfVersion, result: Result) -> None:
-    """Keeps a result; one of the same name is replaced.
+    """Keeps a result.
 
     Raises:
-        ConfigError: The database has no such version, or the name is none.
+        ConfigError: The database has no such version, or has a result of this name, or the name is none.
         LogValueError: Options or data are no JSON.
         WriteError: Not now.
     """
@@ -76,8 +76,9 @@ def save_result(database: TraceDatabase, of: OfVersion, result: Result) -> None:
         results = tables.results
         key = {"version_id": version, "name": result.name}
         here = sa.and_(*(results.c[name] == value for name, value in key.items()))
-        if connection.execute(results.update().where(here).values(**columns)).rowcount == 0:
-            connection.execute(results.insert(), {**key, **columns})
+        if connection.scalar(sa.select(results.c.id).where(here)) is not None:
+            raise ConfigError(f"There is a result {result.name!r} of {of.model_name} {of.version_name}.")
+        connection.execute(results.insert(), {**key, **columns})
 
     try:
         transact(engine, work)

@@ -44,13 +44,23 @@ def outputs(count, seed, **shift):
     return [output(random, **shift) for _ in range(count)]
 
 
-def baseline(count, seed=0):
-    return baseline_of([seen_of(said) for said in outputs(count, seed)], "detection")
+@pytest.fixture(scope="module")
+def everything():
+    """All scenes that there are: baselines and windows that are as usual are drawn from them."""
+    return [inference(said) for said in outputs(3000, 0)]
+
+
+def drawn(everything, count, seed):
+    return [everything[index] for index in np.random.default_rng(seed).integers(0, len(everything), count)]
+
+
+def baseline(inferences):
+    return baseline_of([seen_of(inference.output) for inference in inferences], "detection")
 
 
 @pytest.fixture(scope="module")
-def usual():
-    return baseline(1000)
+def usual(everything):
+    return baseline(drawn(everything, 1000, 1))
 
 
 @pytest.fixture(scope="module")
@@ -69,23 +79,20 @@ def monitor_of(usual):
 # alarms
 
 
-def test_of_2000_windows_that_are_as_usual_no_more_than_one_in_a_hundred_raises_an_alarm():
-    """Of 8 baselines 250 windows each. Of 2,000 with a rate of 1 %, more than 34 are a chance of 1 in 1,000."""
+def test_of_2000_windows_that_are_as_usual_no_more_than_one_in_a_hundred_raises_an_alarm(everything):
+    """Of 8 small baselines 250 windows each. Of 2,000 with a rate of 1 %, more than 35 are a chance of 1 in 1,000."""
     alarms = []
     for seed in range(8):
-        monitor = DriftMonitor(baseline(400, seed), window_size=50)
-        later = [inference(said) for said in outputs(250 * 50, 100 + seed)]
-        alarms += [drift.is_alarm for drift in monitor.add(later)]
+        monitor = DriftMonitor(baseline(drawn(everything, 60, seed)), window_size=20)
+        alarms += [drift.is_alarm for drift in monitor.add(drawn(everything, 250 * 20, 100 + seed))]
 
     assert len(alarms) == 2000
     assert sum(alarms) <= binom.ppf(0.999, 2000, 0.01) == 35
 
 
-@pytest.mark.parametrize("window_size", [1, 7, 400])
-def test_windows_of_any_size_have_thresholds_of_their_own(monitor_of, window_size):
-    monitor = monitor_of(window_size)
-    windows = 400 if window_size < 400 else 100
-    found = monitor.add([inference(said) for said in outputs(windows * window_size, 7)])
+@pytest.mark.parametrize(("window_size", "windows"), [(1, 500), (7, 200), (400, 30)])
+def test_windows_of_any_size_have_thresholds_of_their_own(monitor_of, everything, window_size, windows):
+    found = monitor_of(window_size).add(drawn(everything, windows * window_size, 7))
 
     assert [drift.num_inferences for drift in found] == [window_size] * windows
     assert sum(drift.is_alarm for drift in found) <= binom.ppf(0.999, windows, 0.01)
@@ -104,19 +111,19 @@ def test_windows_of_any_size_have_thresholds_of_their_own(monitor_of, window_siz
     ids=["class-mix", "unknown-class", "noisier", "larger", "more", "none"],
 )
 def test_each_shift_raises_an_alarm_in_every_window_by_the_measure_that_is_about_it(monitor_of, shift, measure):
-    found = monitor_of(200).add([inference(said) for said in outputs(5 * 200, 9, **shift)])
+    found = monitor_of(200).add([inference(said) for said in outputs(2 * 200, 9, **shift)])
 
-    assert [drift.is_alarm for drift in found] == [True] * 5
+    assert [drift.is_alarm for drift in found] == [True] * 2
     assert all(measure in drift.alarming for drift in found)
 
 
-def test_a_rate_is_kept_by_all_measures_together_and_a_higher_one_alarms_sooner(usual):
+def test_a_rate_is_kept_by_all_measures_together_and_a_higher_one_alarms_sooner(usual, everything):
     strict, loose = (thresholds(usual, 50, false_alarm_rate=rate) for rate in (0.01, 0.2))
 
     assert list(strict) == MEASURES
     assert all(strict[name] > loose[name] for name in MEASURES)
-    monitor = DriftMonitor(usual, window_size=50, false_alarm_rate=0.2)
-    found = monitor.add([inference(said) for said in outputs(300 * 50, 11)])
+    monitor = DriftMonitor(usual, window_size=10, false_alarm_rate=0.2)
+    found = monitor.add(drawn(everything, 300 * 10, 11))
     assert 0.1 < np.mean([drift.is_alarm for drift in found]) <= binom.ppf(0.999, 300, 0.2) / 300
 
 
@@ -243,10 +250,11 @@ def test_the_statistic_of_kolmogorov_and_smirnov_is_that_of_scipy(usual, seen):
     assert ks(np.array(usual), np.array(seen)) == pytest.approx(expected)
 
 
-def test_in_bins_the_statistic_is_that_of_the_numbers_themselves_within_a_hundredth(usual):
+def test_in_bins_the_statistic_is_that_of_the_numbers_themselves_within_a_hundredth(usual, everything):
     window = outputs(200, 5, sureness=3.0)
     seen = [seen_of(said) for said in window]
-    scores = [np.concatenate([s.scores for s in of]) for of in (map(seen_of, outputs(1000, 0)), seen)]
+    usual_seen = [seen_of(inference.output) for inference in drawn(everything, 1000, 1)]
+    scores = [np.concatenate([s.scores for s in of]) for of in (usual_seen, seen)]
 
     usual_counts, counted = (
         {name: c.sum(axis=0) for name, c in usual.bins.counts_of(images).items()}

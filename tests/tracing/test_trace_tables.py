@@ -155,7 +155,7 @@ def test_what_is_written_while_it_is_read_disturbs_nobody(where):
         assert len({traced.id for traced in [*first, *reader]}) >= 40
 
 
-def test_a_result_is_kept_by_name_and_replaced(where):
+def test_a_result_is_kept_by_name_and_never_replaced(where):
     write(where, detected())
     asked = datetime(2026, 1, 2, tzinfo=UTC)
     result = Result("errors", "default", 3, asked, None, {"a": [1]}, {"auroc": 0.75, "none": None})
@@ -164,11 +164,12 @@ def test_a_result_is_kept_by_name_and_replaced(where):
         assert len(traces.results()) == 0
         traces.save_result(IDENTITY, result)
         assert traces.load_result(ALL, "errors") == result
-        again = Result("errors", "drift", None, asked, asked, {}, {"x": float("nan")})
-        traces.save_result(ALL, again)
-        traces.save_result(ALL, Result("b", "drift", None, asked, asked, {}, []))
+        with pytest.raises(ConfigError, match="There is a result 'errors'"):
+            traces.save_result(ALL, Result("errors", "drift", None, asked, asked, {}, []))
+        traces.save_result(ALL, Result("b", "drift", None, asked, asked, {}, {"x": float("nan")}))
 
-        assert traces.load_result(IDENTITY, "errors").data == {"x": "NaN"}
+        assert traces.load_result(IDENTITY, "errors") == result
+        assert traces.load_result(IDENTITY, "b").data == {"x": "NaN"}
         assert traces.results(IDENTITY)["name"].tolist() == ["b", "errors"]
         assert len(traces.results(IDENTITY._replace(version_name="v2"))) == 0
         with pytest.raises(ConfigError, match="knows no version 'v2'"):
