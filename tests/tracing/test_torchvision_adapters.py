@@ -13,7 +13,8 @@ from torch import nn
 from ml.core.errors import ConfigError, LogValueError
 from ml.detection.iou import iou
 from ml.tracing.adapters.base import DetectionAdapter
-from ml.tracing.adapters.torchvision_common import KEPT, best_numbers
+from ml.tracing.adapters.tensors import KEPT
+from ml.tracing.adapters.torchvision_common import best_numbers
 from ml.tracing.adapters.torchvision_dense import TorchvisionFcos, TorchvisionRetinaNet, TorchvisionSsd
 from ml.tracing.adapters.torchvision_rcnn import TorchvisionRcnn
 from ml.tracing.output import NmsConfig

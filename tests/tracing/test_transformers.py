@@ -20,7 +20,7 @@ from transformers.models.yolos.image_processing_pil_yolos import YolosImageProce
 from ml.core.errors import LogValueError
 from ml.tracing import ObjectDetectionLogger
 from ml.tracing.adapters.base import ADAPTERS, DetectionAdapter
-from ml.tracing.adapters.transformers_common import KEPT
+from ml.tracing.adapters.tensors import KEPT
 from ml.tracing.output import NmsConfig
 from tests.digit_scenes import SCENE_PX, scenes
 from tests.torchvision_cpu import nms

@@ -36,10 +36,9 @@ from torch import Tensor, nn
 
 from ml.core.errors import ConfigError, LogValueError
 from ml.tracing.adapters.base import Captured, DetectionAdapter
+from ml.tracing.adapters.tensors import KEPT, array_of
 from ml.tracing.output import DetectionOutput, NmsConfig
 from ml.tracing.visibility import decided
-
-KEPT = 1_000
 
 _NAMES = ("pixel_values", "images", "image", "x")
 
@@ -203,14 +202,10 @@ def candidates_of(
     numbers, count = best.indices[:most], max(shares.shape[1], 1)
     candidates = numbers // count
     return DetectionOutput(
-        boxes=_array(corners[candidates], torch.float32),
-        scores=_array(best.values[:most], torch.float32),
-        labels=_array(numbers % count, torch.int64),
-        logits=None if logits is None else _array(torch.as_tensor(logits).detach()[candidates], torch.float32),
-        candidates=_array(candidates, torch.int64),
+        boxes=array_of(corners[candidates], torch.float32),
+        scores=array_of(best.values[:most], torch.float32),
+        labels=array_of(numbers % count, torch.int64),
+        logits=None if logits is None else array_of(torch.as_tensor(logits).detach()[candidates], torch.float32),
+        candidates=array_of(candidates, torch.int64),
         image_size=image_size,
     )
-
-
-def _array(tensor: Tensor, dtype: torch.dtype) -> npt.NDArray:  # type: ignore[type-arg]
-    return tensor.to("cpu", dtype).numpy()

@@ -19,11 +19,9 @@ from torch import Tensor, nn
 
 from ml.core.errors import LogValueError
 from ml.tracing.adapters.base import Captured, DetectionAdapter
+from ml.tracing.adapters.tensors import KEPT, array_of, described
 from ml.tracing.output import DetectionOutput, NmsConfig
 from ml.tracing.visibility import visible
-
-KEPT = 1_000
-"""So many pairs of an image are kept, the surest, and all visible ones."""
 
 _SHIFTS_UP_TO = {"cpu": 1_000}
 _SHIFTS_UP_TO_ELSEWHERE = 25_000
@@ -117,7 +115,7 @@ class TorchvisionAdapter(DetectionAdapter):
         tensors = [image for image in listed if isinstance(image, Tensor) and image.ndim == 3]
         if len(tensors) < len(listed):
             raise LogValueError(
-                f"{self.name} takes a list of images, tensors of shape (3, H, W), got {_described(images)}",
+                f"{self.name} takes a list of images, tensors of shape (3, H, W), got {described(images)}",
                 "Pass [image, ...], or {'images': [image, ...]}.",
             )
         return [(int(image.shape[1]), int(image.shape[2])) for image in tensors]
@@ -146,9 +144,9 @@ class TorchvisionAdapter(DetectionAdapter):
     ) -> list[DetectionOutput]:
         return [
             DetectionOutput(
-                boxes=_array(result["boxes"], torch.float32).copy(),
-                scores=_array(result["scores"], torch.float32).copy(),
-                labels=_array(result["labels"], torch.int64).copy(),
+                boxes=array_of(result["boxes"], torch.float32).copy(),
+                scores=array_of(result["scores"], torch.float32).copy(),
+                labels=array_of(result["labels"], torch.int64).copy(),
                 logits=None,
                 candidates=np.arange(len(result["boxes"])),
                 image_size=size,
@@ -204,7 +202,7 @@ def _kept(scored: Scored, config: NmsConfig) -> tuple[Pairs, npt.NDArray[np.bool
     # The seen ones first, in the model's order, which they keep where scores are equal.
     pairs = Pairs(*(torch.cat(parts) for parts in zip(reaching.chosen(seen), others, beyond, strict=True)))
     order = pairs.scores.argsort(descending=True, stable=True)
-    return pairs.chosen(order), _array(order < len(seen))
+    return pairs.chosen(order), array_of(order < len(seen))
 
 
 def _seen(reaching: Pairs, n_class: int, config: NmsConfig) -> Tensor:
@@ -214,9 +212,9 @@ def _seen(reaching: Pairs, n_class: int, config: NmsConfig) -> Tensor:
     # Of boxes that are gone through class by class the model sorts what is left, in a way that swaps equal scores. Only
     # the same sort of the same numbers says which of them the limit cuts off.
     is_visible = visible(
-        _array(reaching.boxes),
-        _array(reaching.scores),
-        _array(reaching.numbers % n_class),
+        array_of(reaching.boxes),
+        array_of(reaching.scores),
+        array_of(reaching.numbers % n_class),
         config if is_shifted else config._replace(max_detections_per_image=None),
         shifts_up_to=most,
     )
@@ -230,11 +228,11 @@ def _output(
 ) -> DetectionOutput:
     candidates = pairs.numbers // logits.shape[1]
     return DetectionOutput(
-        boxes=_array(boxes, torch.float32),
-        scores=_array(pairs.scores, torch.float32),
-        labels=_array(pairs.numbers % logits.shape[1]),
-        logits=_array(logits[candidates], torch.float32),
-        candidates=_array(candidates),
+        boxes=array_of(boxes, torch.float32),
+        scores=array_of(pairs.scores, torch.float32),
+        labels=array_of(pairs.numbers % logits.shape[1]),
+        logits=array_of(logits[candidates], torch.float32),
+        candidates=array_of(candidates),
         image_size=size,
         visible=is_visible,
     )
@@ -250,21 +248,9 @@ def _results(model_output: object, image_sizes: Sequence[tuple[int, int]]) -> li
         isinstance(result, Mapping) and {"boxes", "scores", "labels"} <= result.keys() for result in model_output
     ):
         raise LogValueError(
-            f"a model returns detections, a dictionary an image, got {_described(model_output)}",
+            f"a model returns detections, a dictionary an image, got {described(model_output)}",
             "In training mode it returns losses: call model.eval() first.",
         )
     if len(model_output) != len(image_sizes):
         raise LogValueError(f"a model was given {len(image_sizes)} images, and returned {len(model_output)} results")
     return model_output
-
-
-def _array(tensor: Tensor, dtype: torch.dtype | None = None) -> npt.NDArray:  # type: ignore[type-arg]
-    """Returns a tensor as an array, in its own precision as far as numpy has it."""
-    if dtype is None and tensor.dtype == torch.bfloat16:
-        dtype = torch.float32
-    return tensor.detach().to("cpu", dtype or tensor.dtype).numpy()
-
-
-def _described(value: object) -> str:
-    shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
-    return f"{type(value).__name__}{shape}"

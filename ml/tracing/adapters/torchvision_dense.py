@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ml.tracing.adapters.base import Captured
+from ml.tracing.adapters.tensors import KEPT
 from ml.tracing.adapters.torchvision_common import (
-    KEPT,
     Limits,
     Pairs,
     Scored,

@@ -16,11 +16,9 @@ from torch import Tensor, nn
 
 from ml.core.errors import LogValueError
 from ml.tracing.adapters.base import Captured, DetectionAdapter
+from ml.tracing.adapters.tensors import KEPT, array_of, described
 from ml.tracing.output import DetectionOutput, NmsConfig
 from ml.tracing.visibility import score_floor, visible
-
-KEPT = 1_000
-"""So many pairs of an image are kept, the surest, and all visible ones."""
 
 
 class Pairs(NamedTuple):
@@ -74,7 +72,7 @@ class TransformersAdapter(DetectionAdapter):
         pixels, mask = named.get("pixel_values"), named.get("pixel_mask")
         if not isinstance(pixels, Tensor) or pixels.ndim != 4:
             raise LogValueError(
-                f"{self.name} takes images as one tensor of shape (B, 3, H, W), got {_described(pixels)}",
+                f"{self.name} takes images as one tensor of shape (B, 3, H, W), got {described(pixels)}",
                 "Pass pixel_values, or a mapping that has them, as the image processor returns it.",
             )
         if not self.looks_at_mask or not isinstance(mask, Tensor):
@@ -101,7 +99,7 @@ class TransformersAdapter(DetectionAdapter):
             # The seen ones first, in the processor's order, which they keep where scores are equal.
             pairs = Pairs(*(torch.cat(parts) for parts in zip(seen, beyond, strict=True)))
             order = pairs.scores.argsort(descending=True, stable=True)
-            is_visible = _array(order < len(seen.scores))
+            is_visible = array_of(order < len(seen.scores))
             outputs.append(_output(pairs.chosen(order), corners, size, of_image, is_visible))
         return outputs
 
@@ -121,9 +119,9 @@ class TransformersAdapter(DetectionAdapter):
             # Compared by torch, which rounds the threshold to the precision of the scores.
             sure = pairs.chosen(pairs.scores > score_floor(config))
             is_visible = visible(
-                _array(corners[sure.queries], torch.float32),
-                _array(sure.scores, torch.float32),
-                _array(sure.labels),
+                array_of(corners[sure.queries], torch.float32),
+                array_of(sure.scores, torch.float32),
+                array_of(sure.labels),
                 config._replace(score_thresh=None),
             )
             seen = sure.chosen(torch.from_numpy(is_visible).to(logits.device))
@@ -157,9 +155,7 @@ def _answer(model_output: object, image_sizes: Sequence[tuple[int, int]]) -> tup
         parts = model_output
     tensors = [part for part in parts if isinstance(part, Tensor) and part.ndim == 3][:2]
     if len(tensors) != 2 or tensors[1].shape != (*tensors[0].shape[:2], 4):
-        raise LogValueError(
-            f"a model returns logits (B, Q, C) and pred_boxes (B, Q, 4), got {_described(model_output)}"
-        )
+        raise LogValueError(f"a model returns logits (B, Q, C) and pred_boxes (B, Q, 4), got {described(model_output)}")
     logits, boxes = (tensor.detach() for tensor in tensors)
     if len(logits) != len(image_sizes):
         raise LogValueError(f"a model was given {len(image_sizes)} images, and answered for {len(logits)}")
@@ -193,21 +189,11 @@ def _output(
     """Returns pairs of one image: with logits and as they are seen, or as what is shown."""
     count = len(pairs.scores)
     return DetectionOutput(
-        boxes=_array(corners[pairs.queries], torch.float32),
-        scores=_array(pairs.scores, torch.float32),
-        labels=_array(pairs.labels),
-        logits=None if logits is None else _array(logits[pairs.queries], torch.float32),
-        candidates=np.arange(count) if logits is None else _array(pairs.queries),
+        boxes=array_of(corners[pairs.queries], torch.float32),
+        scores=array_of(pairs.scores, torch.float32),
+        labels=array_of(pairs.labels),
+        logits=None if logits is None else array_of(logits[pairs.queries], torch.float32),
+        candidates=np.arange(count) if logits is None else array_of(pairs.queries),
         image_size=size,
         visible=np.ones(count, bool) if is_visible is None else is_visible,
     )
-
-
-def _array(tensor: Tensor, dtype: torch.dtype | None = None) -> npt.NDArray:  # type: ignore[type-arg]
-    return tensor.to("cpu", dtype or tensor.dtype).numpy()
-
-
-def _described(value: object) -> str:
-    if isinstance(value, Mapping):
-        return f"{type(value).__name__} with {', '.join(map(str, value)) or 'nothing'}"
-    return f"{type(value).__name__}{f' of shape {tuple(value.shape)}' if isinstance(value, Tensor) else ''}"
