@@ -30,6 +30,7 @@ _WORDS = {
     "predictions": "list, show, follow and export records of inferences",
     "artifacts": "list, show, compare, check and clean versions of evaluation tables",
     "eval": "compare what models predicted, sample by sample, and show it as a page",
+    "tracing": "list, show, report and export what models really saw, before and after their suppression",
 }
 _MODULES = {"import": "import_run"}
 """The modules of words that no module can be called by."""

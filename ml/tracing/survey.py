@@ -5,7 +5,7 @@ precision needs.
 """
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -17,6 +17,7 @@ from ml.loggers.strict_json import Json
 from ml.tracing.drift import Drift, DriftMonitor
 from ml.tracing.estimator import ErrorEstimator
 from ml.tracing.judging import Judgement, Thresholds, judge
+from ml.tracing.moments import Instant, Moment, MomentTally
 from ml.tracing.output import DetectionOutput
 from ml.tracing.reading import Traced, Traces
 from ml.tracing.reliability import Reliability, ReliabilityTally
@@ -25,33 +26,8 @@ from ml.tracing.statistics import Statistics, Tally
 from ml.tracing.summary import Summary, answered
 from ml.tracing.sweep import Sweep, Swept
 
-MAX_MOMENTS: Final = 100
-"""Points of a curve over time."""
-
 MAX_SWEPT: Final = 2000
 """Images whose candidates are looked at for other thresholds; of more, so many are chosen by their ids."""
-
-
-class Moment(NamedTuple):
-    """Inferences that follow each other.
-
-    Attributes:
-        time_s: Unix seconds, of the first of them.
-        num_inferences: How many.
-        median_latency_s: Seconds of the model, an input.
-        high_latency_s: What 95 % of them stay below.
-        shown_per_image: Visible detections on average.
-        mean_score: Of the visible; NaN where there are none.
-        error_probability: As estimated, of the visible on average; NaN where it is not.
-    """
-
-    time_s: float
-    num_inferences: int
-    median_latency_s: float
-    high_latency_s: float
-    shown_per_image: float
-    mean_score: float
-    error_probability: float
 
 
 class Sample(NamedTuple):
@@ -163,15 +139,12 @@ class _Surveyor:
         self._tally, self._summary, self._sweep = Tally(), Summary(0), Sweep(thresholds.foreground)
         self._reliability, self._times = ReliabilityTally(), list[float]()
         self._runs, self._epochs = dict[str, None](), set[int]()
-        self._drifts, self._moments, self._now = list[WindowDrift](), list[Moment](), list[_Instant]()
+        self._drifts, self._moments = list[WindowDrift](), MomentTally(self._count)
         self._worst: list[tuple[float, int, Sample]] = []
-        self._dataset_type, self._task, self._place = "", "", 0
+        self._dataset_type = self._task = ""
 
     def add(self, traced: Traced) -> None:
         inference, output = traced.inference, traced.inference.output
-        if (place := self.num_inferences * MAX_MOMENTS // self._count) != self._place:
-            self._end_moment()
-            self._place = place
         self.num_inferences += 1
         self._dataset_type, self._task = inference.dataset_type, _task_of(traced)
         self._runs[traced.run] = None
@@ -191,10 +164,9 @@ class _Surveyor:
         self._watch(traced)
         self._rank(traced, judgement, probability, scores)
         total = np.nan if probability is None else float(np.nansum(probability))
-        self._now.append(_Instant(inference.time_s, inference.latency_s, len(scores), float(scores.sum()), total))
+        self._moments.add(Instant(inference.time_s, inference.latency_s, len(scores), float(scores.sum()), total))
 
     def survey(self) -> Survey:
-        self._end_moment()
         self._end_window()
         return Survey(
             dataset_type=self._dataset_type,
@@ -208,7 +180,7 @@ class _Surveyor:
             swept=self._sweep.swept(),
             reliability=self._reliability.reliability(),
             drifts=tuple(self._drifts),
-            moments=tuple(self._moments),
+            moments=self._moments.moments(),
             worst=tuple(sample for _, _, sample in sorted(self._worst, key=lambda entry: entry[:2], reverse=True)),
         )
 
@@ -254,39 +226,6 @@ class _Surveyor:
             heapq.heappush(self._worst, entry)
         else:
             heapq.heappushpop(self._worst, entry)
-
-    def _end_moment(self) -> None:
-        if self._now:
-            self._moments.append(_moment(self._now))
-            self._now = []
-
-
-class _Instant(NamedTuple):
-    """What a moment is made of."""
-
-    time_s: float
-    latency_s: float
-    shown: int
-    score: float
-    error_probability: float
-
-
-def _moment(instants: Sequence[_Instant]) -> Moment:
-    times, latencies, shown, scores, probabilities = (
-        np.array(column, np.float64) for column in zip(*instants, strict=True)
-    )
-    seen, is_measured = shown.sum(), latencies[np.isfinite(latencies)]
-    median, high = np.quantile(is_measured, (0.5, 0.95)).tolist() if len(is_measured) else (np.nan, np.nan)
-    known = np.isfinite(probabilities)
-    return Moment(
-        float(times.min()),
-        len(instants),
-        median,
-        high,
-        float(seen / len(instants)),
-        float(scores.sum() / seen) if seen else np.nan,
-        float(probabilities[known].sum() / shown[known].sum()) if shown[known].sum() else np.nan,
-    )
 
 
 def _task_of(traced: Traced) -> str:

@@ -9,6 +9,7 @@ Scores are counted in hundredths. A trace does not say at which IoU the model su
 number is taken that explains best what was shown and what was not.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -67,7 +68,7 @@ class Swept:
         floor: Below it not all candidates of each image were kept.
         candidates: All that were kept.
         surviving: Those that nothing surer suppresses.
-        near: How many of these were not shown, and miss ``lowest_shown`` by 0.05 at most.
+        near: How many of these, an image, were not shown, and miss ``lowest_shown`` by 0.05 at most.
         labelled: Those of ``surviving`` on images whose truth is known.
         found: Those of ``labelled`` that find a truth.
         now: What was shown, and what of it finds a truth, on images whose truth is known.
@@ -81,7 +82,7 @@ class Swept:
     floor: float
     candidates: Histogram
     surviving: Histogram
-    near: int
+    near: float
     labelled: Histogram
     found: Histogram
     now: tuple[int, int]
@@ -95,6 +96,11 @@ class Swept:
             found / shown if shown else np.nan,
             found / self.num_truths if self.num_truths else np.nan,
         )
+
+    @property
+    def first_place(self) -> int:
+        """The first ``place`` of a cut through candidates that were all kept."""
+        return max(1, math.ceil(self.floor * BINS))
 
     def as_shown(self) -> Cut | None:
         """Returns what was shown as a cut; ``None``: no truth is known."""
@@ -163,7 +169,7 @@ class Sweep:
             floor=self._floor,
             candidates=candidates,
             surviving=surviving,
-            near=0 if lowest is None else int(hidden[max(place - _NEAR, 0) : place + 1].sum()),
+            near=0.0 if lowest is None else float(hidden[max(place - _NEAR, 0) : place + 1].sum()) / self._images,
             labelled=labelled,
             found=found,
             now=(int(self._now[0]), int(self._now[1])),
