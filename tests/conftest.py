@@ -30,6 +30,7 @@ _LONGEST = (
     "e2e/test_torchrun_ranks.py",
     "e2e/test_digits.py",
     "trainers/test_distributed.py",
+    "tracing/test_ranks.py",
     "test_hydra.py",
     "faults/test_torch.py",
     "integrations/test_sql.py",
@@ -38,6 +39,7 @@ _LONGEST = (
     "e2e/test_torchrun.py",
     "test_train.py",
     "integrations/test_accelerate.py",
+    "tracing/test_kill.py",
 )
 """The files that take longest, in the order of what they take."""
 

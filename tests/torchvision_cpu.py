@@ -25,6 +25,8 @@ APART = Path(sys.prefix) / "torchvision"
 @cache
 def load_torchvision() -> ModuleType:
     """Imports torchvision; afterwards ``import torchvision`` finds it."""
+    if "torchvision" in sys.modules:  # operators are defined once a process
+        return sys.modules["torchvision"]
     spec = find_spec("torchvision") or PathFinder.find_spec("torchvision", [str(APART)])
     if spec is None or spec.origin is None:
         raise RuntimeError(f"There is no torchvision in {APART}. Install it with: scripts/install dev.")
@@ -50,6 +52,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
         scores: Shape (N,).
         iou_threshold: A box goes whose IoU with a kept one is above it.
     """
+    boxes, scores = boxes.detach(), scores.detach()  # which is kept has no gradient
     order = scores.sort(descending=True, stable=True).indices
     near, far = np.split(boxes[order].numpy(), 2, axis=1)
     areas = (far - near).prod(axis=1)

@@ -73,6 +73,15 @@ def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[st
 
 
 def _upsert_of(connection: sa.Connection, table: sa.Table, columns: list[str]) -> sa.Executable:
+    """Returns the statement; it is kept with the table, since making it takes longer than most rows do."""
+    key = ("ml_upsert", connection.dialect.name, *columns)
+    statement: sa.Executable | None = table.info.get(key)
+    if statement is None:
+        statement = table.info[key] = _new_upsert_of(connection, table, columns)
+    return statement
+
+
+def _new_upsert_of(connection: sa.Connection, table: sa.Table, columns: list[str]) -> sa.Executable:
     insert = (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(table)
     keys = [column.name for column in table.primary_key]
     others = {name: insert.excluded[name] for name in columns if name not in keys}

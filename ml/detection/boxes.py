@@ -82,9 +82,10 @@ def labels_of(labels: object, count: int) -> Labels:
     Raises:
         LogValueError: There are more or fewer, or they are neither whole numbers nor all texts.
     """
-    if isinstance(labels, np.ndarray) and labels.dtype == np.int64 and labels.shape == (count,):
-        return labels
-    listed = np.asarray(labels).tolist() if hasattr(labels, "__array__") else labels
+    array = np.asarray(labels) if hasattr(labels, "__array__") else None
+    if array is not None and array.shape == (count,) and array.dtype.kind == "i":
+        return array.astype(np.int64, copy=False)
+    listed = labels if array is None else array.tolist()
     if isinstance(listed, str) or not isinstance(listed, Sequence) or len(listed) != count:
         raise LogValueError(f"every one of {count} boxes has one label, got {listed!r:.80}", "Pass one a box.")
     if all(isinstance(label, str) for label in listed):

@@ -11,6 +11,9 @@ from ml.core.errors import ConfigError, LogValueError
 from ml.detection.boxes import Corners, corners_of, labels_of, scores_of
 from ml.detection.iou import overlap
 
+_PAIRS_AT_ONCE, _BOXES_AT_ONCE = 1 << 15, 64
+"""What is computed at once stays in a processor's cache, and costs memory of the number of boxes, not of its square."""
+
 
 def nms(
     boxes: object,
@@ -91,12 +94,18 @@ def _descending(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return np.lexsort((-scores, ~np.isnan(scores)))
 
 
-def _greedy(ranked: Corners, iou_threshold: float, most: int | None) -> npt.NDArray[np.int64]:
-    """Returns the ranks of the boxes kept, at most so many, of one class, shape (N, 4), by descending score."""
-    kept, left = list[np.int64](), np.arange(len(ranked))
-    while len(left) and len(kept) != most:
-        surest, left = left[0], left[1:]
-        kept.append(surest)
+def _greedy(ranked: Corners, iou_threshold: float, most: int | None) -> list[int]:
+    """Returns the ranks of the boxes kept, of one class, shape (N, 4), by descending score; at most so many."""
+    kept: list[int] = []
+    left = np.arange(len(ranked))
+    while len(left) and (most is None or len(kept) < most):
+        surest = left[: max(1, min(_BOXES_AT_ONCE, _PAIRS_AT_ONCE // len(left)))]
         # np.float64, or numpy would round the threshold to the precision of the boxes before it compares.
-        left = left[~(overlap(ranked[surest], ranked[left]) > np.float64(iou_threshold))]
-    return np.array(kept, np.int64)
+        suppresses = overlap(ranked[surest, None], ranked[None, left]) > np.float64(iou_threshold)
+        is_gone = np.zeros(len(left), bool)
+        for index, box in enumerate(surest.tolist()):
+            if not is_gone[index]:
+                kept.append(box)
+                is_gone |= suppresses[index]
+        left = left[len(surest) :][~is_gone[len(surest) :]]
+    return kept[:most]

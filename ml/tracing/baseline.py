@@ -5,9 +5,9 @@
     epoch, baseline = make_baseline(traces, Selection("fcos", "v1", "val"))
     monitor = DriftMonitor(baseline, logger)
 
-``Evaluator.request_evaluation("drift")`` keeps one as a result, and ``load_baseline`` reads it. Each detection is kept
-as the numbers of its bins, so that windows of any size can be drawn: 5,000 images with ten detections each are half a
-megabyte of JSON.
+``Evaluator.request_evaluation("drift", name)`` keeps one as a result, and ``Evaluator.baseline(name)`` reads it. Each
+detection is kept as the numbers of its bins, so that windows of any size can be drawn: 5,000 images with ten detections
+each are half a megabyte of JSON.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,6 @@ from ml.tracing.binning import QUANTITIES, BinNumbers, Bins, Seen, bins_of, seen
 from ml.tracing.output import DetectionOutput
 from ml.tracing.plain import count, listed, mapping, vector, whole
 from ml.tracing.reading import Traces
-from ml.tracing.results import OfVersion
 from ml.tracing.sampling import Sample
 from ml.tracing.selection import Selection
 
@@ -91,17 +90,6 @@ def baseline_of(images: Sequence[Seen], task: str) -> Baseline:
     """Returns what is usual, by what was seen of some images; at least one."""
     bins = bins_of(images, task)
     return Baseline(bins, tuple(bins.numbers_of(seen) for seen in images))
-
-
-def load_baseline(traces: Traces, of: OfVersion, result_name: str) -> Baseline | None:
-    """Returns a baseline that was kept as a result; ``None``: there is no such result, or it is no baseline.
-
-    Raises:
-        ConfigError: A database cannot be read.
-        FormatError: The result is damaged, or newer software made it.
-    """
-    result = traces.load_result(of, result_name)
-    return None if result is None or result.method != METHOD else baseline_from(result.data)
 
 
 def baseline_from(data: Json) -> Baseline:

@@ -35,8 +35,7 @@ from ml.tracing.wrapped import unwrapped
 
 _HOW_TO = """Write an adapter, and import it; ml.tracing.adapters.calling says more:
 
-    from ml.tracing import NmsConfig
-    from ml.tracing.adapters.calling import CallableAdapter, candidates_of
+    from ml.tracing import CallableAdapter, NmsConfig, candidates_of
 
     class MyAdapter(CallableAdapter):
         name = "my detector"

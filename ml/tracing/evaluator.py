@@ -5,7 +5,8 @@
     evaluator = Evaluator("fcos", "v1", database="traces.db")
     result = evaluator.request_evaluation()                  # "fcos_v1_default_20260102"
     result.data["map"], result.data["errors"]                # 0.41, {"correct": 812, "classification": 31, ...}
-    evaluator.request_evaluation("drift", "usual")           # what DriftMonitor is given
+    evaluator.request_evaluation("drift", "usual")
+    DriftMonitor(evaluator.baseline("usual"))                # raises an alarm where it is not as usual
     ObjectDetectionLogger(model, "fcos", "v1", result.name)  # estimates how likely each detection is wrong
 
 An evaluation reads inferences whose truth is known, one after the other. Its data is what ``ml.tracing.summary`` says,
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from ml.core.errors import ConfigError
 from ml.loggers.strict_json import Json
-from ml.tracing import baseline
+from ml.tracing.baseline import METHOD, Baseline, baseline_from, make_baseline
 from ml.tracing.evaluating import EvaluationOptions, evaluate, options_of
 from ml.tracing.reading import Result, Traces, open_traces
 from ml.tracing.schema import NAME_LENGTH
@@ -32,7 +33,7 @@ from ml.tracing.selection import Epochs, Selection, newest
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-METHODS: Final = {"default": EvaluationOptions._fields, baseline.METHOD: ("dataset_type",)}
+METHODS: Final = {"default": EvaluationOptions._fields, METHOD: ("dataset_type",)}
 """Of each method the options."""
 
 _COLUMNS: Final = {
@@ -159,11 +160,23 @@ class Evaluator:
             )
         return result
 
+    def baseline(self, name: str) -> Baseline:
+        """Returns what is usual, as ``request_evaluation("drift", name)`` has found it.
+
+        Raises:
+            FileNotFoundError, FormatError: As ``request_evaluation``.
+            ConfigError: There is no result of this name, or it is no baseline.
+        """
+        result = self.get_result(name)
+        if result.method != METHOD:
+            raise ConfigError(f"The result {name!r:.80} is one of {result.method!r}, not of {METHOD!r}.")
+        return baseline_from(result.data)
+
     def _found(
         self, traces: Traces, selection: Selection, method: str, options: EvaluationOptions
     ) -> tuple[int | None, Json]:
-        if method == baseline.METHOD:
-            epoch, made = baseline.make_baseline(traces, selection)
+        if method == METHOD:
+            epoch, made = make_baseline(traces, selection)
             return epoch, made.to_json()
         return evaluate(traces, selection, options)
 

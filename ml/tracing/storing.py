@@ -115,15 +115,24 @@ class TraceStore:
     # in a transaction
 
     def _write_all(self, connection: sa.Connection, run_id: int, ordered: Sequence[Rows]) -> None:
+        ids = [rows.inference["id"] for rows in ordered]
+        # A file has one writer at a time; on a server another one may be making the same inference just now.
+        replaced = self._there(connection, ids) if connection.dialect.name == "sqlite" else ids
         self._insert(connection, self._tables.inferences, [{**rows.inference, "run_id": run_id} for rows in ordered])
         # After the inferences are there: who else writes one of them now waits until this is done.
-        ids = [rows.inference["id"] for rows in ordered]
         for name in PARTS:
             table = self._tables.named(name)
-            for start in range(0, len(ids), _IDS_AT_ONCE):
-                some = table.c.inference_id.in_(ids[start : start + _IDS_AT_ONCE])
+            for start in range(0, len(replaced), _IDS_AT_ONCE):
+                some = table.c.inference_id.in_(replaced[start : start + _IDS_AT_ONCE])
                 connection.execute(table.delete().where(some))
             self._insert(connection, table, [row for rows in ordered for row in rows.parts.get(name, ())])
+
+    def _there(self, connection: sa.Connection, ids: Sequence[object]) -> list[object]:
+        """Returns those of inferences that are there already."""
+        column, found = self._tables.inferences.c.id, list[object]()
+        for start in range(0, len(ids), _IDS_AT_ONCE):
+            found += connection.scalars(sa.select(column).where(column.in_(ids[start : start + _IDS_AT_ONCE])))
+        return found
 
     def _insert(self, connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> None:
         for start in range(0, len(rows), _ROWS_AT_ONCE):

@@ -75,6 +75,21 @@ def test_boxes_of_a_model_are_kept_as_torchvision_keeps_them_in_both_of_its_ways
     assert together.tolist() == torchvision_batched_nms_by_coordinates(boxes, scores, labels, 0.5).tolist()
 
 
+@pytest.mark.parametrize("max_detections", [None, 1, 64, 65, 150])
+def test_more_boxes_than_are_compared_at_once_are_kept_as_torchvision_keeps_them(max_detections):
+    random = np.random.default_rng(0)
+    crowds = [boxes_of_a_model(random, 50) for _ in range(20)]
+    boxes, scores, labels = (torch.cat(parts) for parts in zip(*crowds, strict=True))
+
+    kept = nms(boxes, scores, labels, iou_threshold=0.5, max_detections=max_detections)
+    together = nms(boxes, scores, iou_threshold=0.9, max_detections=max_detections)
+
+    expected = torchvision_batched_nms_of_each_class(boxes, scores, labels, 0.5)
+    assert len(expected) > 150
+    assert kept.tolist() == expected[:max_detections].tolist()
+    assert together.tolist() == torchvision_nms(boxes, scores, 0.9)[:max_detections].tolist()
+
+
 def boxes_of_a_model(random, count):
     """Candidates that crowd around a few objects, as torch has them before suppression."""
     centres = random.uniform(0, 1000, (4, 2))[random.integers(0, 4, count)] + random.normal(0, 8, (count, 2))

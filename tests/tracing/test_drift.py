@@ -17,7 +17,7 @@ from ml.loggers.base import BaseLoggerConfig
 from ml.loggers.group import LoggerGroup
 from ml.loggers.memory import MemoryLogger
 from ml.loggers.multi import MultiLogger
-from ml.tracing.baseline import Baseline, baseline_from, baseline_of, load_baseline, make_baseline
+from ml.tracing.baseline import Baseline, baseline_from, baseline_of, make_baseline
 from ml.tracing.binning import Seen, seen_of
 from ml.tracing.drift import DriftMonitor
 from ml.tracing.evaluator import Evaluator
@@ -279,12 +279,13 @@ def test_a_baseline_is_kept_as_a_result_and_read_back(tmp_path):
     evaluator.request_evaluation("drift", "with train", options={"dataset_type": None})
 
     with open_traces(file) as traces:
-        read = load_baseline(traces, of, "usual")
         _, made = make_baseline(traces, of._replace(dataset_type="val"))
-        assert len(load_baseline(traces, of, "with train").images) == 61
-        assert load_baseline(traces, of, "none") is None
         with pytest.raises(ConfigError, match="there are none of fcos v1 with the dataset type 'test'"):
             make_baseline(traces, of._replace(dataset_type="test"))
+    read = evaluator.baseline("usual")
+    assert len(evaluator.baseline("with train").images) == 61
+    with pytest.raises(ConfigError, match="There is no result 'none'"):
+        evaluator.baseline("none")
     assert (result.method, result.epoch) == ("drift", 0)
     assert read.to_json() == made.to_json() == result.data
     assert len(read.images) == 60
@@ -294,10 +295,11 @@ def test_a_baseline_is_kept_as_a_result_and_read_back(tmp_path):
 def test_an_evaluation_is_no_baseline(tmp_path):
     file = tmp_path / "traces.db"
     keep(file, digit_traces(8, 2, seed=2))
-    Evaluator("fcos", "v1", database=file).request_evaluation("default", "first")
+    evaluator = Evaluator("fcos", "v1", database=file)
+    evaluator.request_evaluation("default", "first")
 
-    with open_traces(file) as traces:
-        assert load_baseline(traces, Selection("fcos", "v1"), "first") is None
+    with pytest.raises(ConfigError, match="'first' is one of 'default', not of 'drift'"):
+        evaluator.baseline("first")
 
 
 def test_a_classifier_has_a_baseline_of_classes_and_scores(tmp_path):
