@@ -4,8 +4,7 @@ import argparse
 
 from ml.cli.names import listed
 from ml.core.errors import ConfigError
-from ml.tracing.findings import version_of
-from ml.tracing.overview import Overview, overview
+from ml.tracing.overview import Overview, overview, version_of
 from ml.tracing.selection import Epochs, Selection
 
 
@@ -19,7 +18,7 @@ def selection_of(arguments: argparse.Namespace) -> Selection:
     """
     there = overview([arguments.database])
     version = version_of(there, arguments.model, arguments.version)
-    of_version = Overview((version,), tuple(group for group in there.groups if group[:2] == version[:2]))
+    of_version = Overview((version,), there.of(version))
     _check_dataset_type(of_version, arguments.dataset_type)
     return Selection(
         version.model_name,

@@ -5,8 +5,7 @@ from datetime import datetime
 
 from ml.cli.numbers import compact
 from ml.cli.output import Column, Output, printable
-from ml.tracing.findings import epochs_text
-from ml.tracing.overview import Group, Overview, TracedVersion, overview
+from ml.tracing.overview import Group, Overview, TracedVersion, epochs_text, overview
 
 _MAX_TEXT = 48  # columns of a terminal
 
@@ -35,7 +34,7 @@ def group_as_json(group: Group) -> dict[str, object]:
 
 
 def _as_json(version: TracedVersion, there: Overview) -> dict[str, object]:
-    groups = [group_as_json(group) for group in there.groups if group[:2] == version[:2]]
+    groups = [group_as_json(group) for group in there.of(version)]
     return {**version._asdict(), "created": version.created.isoformat(), "inferences": groups}
 
 

@@ -9,8 +9,9 @@ from ml.cli.output import Column, Output, printable
 from ml.cli.tracing_choice import class_names_of, selection_of
 from ml.cli.tracing_json import as_json
 from ml.loggers.strict_json import Json
-from ml.tracing.findings import Findings, epochs_text, find
-from ml.tracing.judging import MISSED, VERDICTS
+from ml.tracing.findings import Findings, find
+from ml.tracing.judging import TYPES
+from ml.tracing.overview import epochs_text
 from ml.tracing.page_charts import Naming
 from ml.tracing.pages import naming_of
 from ml.tracing.plain import mapping
@@ -54,7 +55,7 @@ def _show(survey: Survey, found: Findings, naming: Naming, output: Output) -> No
     facts = {
         "inferences": f"{survey.num_inferences}, {survey.num_labelled} with a truth",
         "latency": f"{compact(statistics.mean_latency_s * 1000)} ms an input",
-        "seen": f"{compact(statistics.detections_per_image)} an image",
+        "seen": f"{compact(statistics.detections_per_image)} an image" if survey.task == "detection" else "",
         "scores": "  ".join(quantiles),
         "classes": "  ".join(mix)
         + (
@@ -72,7 +73,7 @@ def _show(survey: Survey, found: Findings, naming: Naming, output: Output) -> No
             output.line(f"  {name:<{width}}  {text}")
     if survey.errors is not None:
         output.line()
-        _classes(mapping(dict(survey.errors)), naming, output)
+        _classes(mapping(dict(survey.errors)), survey.task, naming, output)
     if survey.task == "detection":
         output.line()
         _thresholds(survey, output)
@@ -93,7 +94,8 @@ def _estimated(survey: Survey) -> str:
     really, distance = "", one.calibration_error
     if distance is not None:
         really = f"; of {one.num_labelled} known ones {int(one.wrong.sum())} are, calibration error {distance:.3f}"
-    return f"{one.total / one.num_estimated:.1%} of {one.num_estimated} detections wrong{really}"
+    what = "answers" if survey.task == "classification" else "detections"
+    return f"{one.total / one.num_estimated:.1%} of {one.num_estimated} {what} wrong{really}"
 
 
 def _drift(survey: Survey, found: Findings) -> str:
@@ -106,7 +108,7 @@ def _drift(survey: Survey, found: Findings) -> str:
     return f"alarm in {windows}{what}, against {printable(found.baseline.name)}"
 
 
-def _classes(errors: dict[str, Json], naming: Naming, output: Output) -> None:
+def _classes(errors: dict[str, Json], task: str, naming: Naming, output: Output) -> None:
     classes = {int(label): mapping(figures) for label, figures in mapping(errors["classes"]).items()}
     shown = list(classes.items())[:_MAX_ROWS]
     rows = [*(of for _, of in shown), errors]
@@ -115,7 +117,7 @@ def _classes(errors: dict[str, Json], naming: Naming, output: Output) -> None:
         Column("class", [*(output.shortened(printable(naming(label)), _MAX_TEXT) for label, _ in shown), "all"]),
         Column("truths", [str(of["num_truths"]) for of in rows], is_number=True),
         Column("AP50", [_number(of.get("ap_50", of.get("map_50"))) for of in rows], is_number=True),
-        *(Column(kind, [str(of[kind]) for of in counts], is_number=True) for kind in (*VERDICTS, MISSED)),
+        *(Column(kind, [str(of[kind]) for of in counts], is_number=True) for kind in TYPES[task]),
     ]
     output.table([column for column in columns if any(cell not in ("", "-") for cell in column.cells)], indent=2)
     if len(shown) < len(classes):

@@ -10,7 +10,7 @@ detection is kept as the numbers of its bins, so that windows of any size can be
 each are half a megabyte of JSON.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +21,7 @@ from ml.core.errors import ConfigError, FormatError
 from ml.loggers.strict_json import Json, parsing, text
 from ml.tracing.binning import QUANTITIES, BinNumbers, Bins, Seen, bins_of, seen_of
 from ml.tracing.output import DetectionOutput
+from ml.tracing.overview import dataset_types_text
 from ml.tracing.plain import count, listed, mapping, vector, whole
 from ml.tracing.reading import Traces
 from ml.tracing.sampling import Sample
@@ -69,7 +70,7 @@ def make_baseline(traces: Traces, selection: Selection) -> tuple[int | None, Bas
         selection: Which; their truth need not be known.
 
     Raises:
-        ConfigError: There are none, or a database cannot be read.
+        ConfigError: There is no such version, there are none of it, or a database cannot be read.
         FormatError: One is damaged.
     """
     sample, tasks, epochs = Sample[Seen](MAX_IMAGES), set[str](), set[int]()
@@ -78,12 +79,25 @@ def make_baseline(traces: Traces, selection: Selection) -> tuple[int | None, Bas
         tasks.add("detection" if isinstance(output, DetectionOutput) else "classification")
         epochs.add(traced.inference.epoch)
         sample.add(traced.id, seen_of(output))
-    if len(tasks) != 1:
+    if not tasks:
         raise ConfigError(
-            f"A baseline needs inferences of one task, and there are {'none' if not tasks else 'several'} of "
-            f"{selection.model_name} {selection.version_name} with the dataset type {selection.dataset_type!r:.80}."
+            f"There can be no baseline: of {selection.model_name} {selection.version_name} there are no inferences "
+            f"with the dataset type {selection.dataset_type!r:.80} and n_epoch={selection.n_epoch!r}. "
+            f"{dataset_types_text(traces.overview().of(selection))} Another dataset_type is an option."
         )
-    return None if selection.n_epoch == "all" else epochs.pop(), baseline_of(sample.items(), tasks.pop())
+    task = the_task(tasks, selection)
+    return None if selection.n_epoch == "all" else epochs.pop(), baseline_of(sample.items(), task)
+
+
+def the_task(tasks: Collection[str], selection: Selection) -> str:
+    """Returns the task of the chosen inferences, of which there is at least one.
+
+    Raises:
+        FormatError: There are several: no tracer writes that.
+    """
+    if len(tasks) > 1:
+        raise FormatError(f"{selection.model_name} {selection.version_name} has inferences of several tasks")
+    return next(iter(tasks))
 
 
 def baseline_of(images: Sequence[Seen], task: str) -> Baseline:

@@ -67,7 +67,8 @@ class ClassificationTask:
 
     def kept(self, output: Output, limit: int, config: NmsConfig) -> tuple[ClassificationOutput, int]:
         if not isinstance(output, ClassificationOutput):
-            raise LogValueError(f"a classifier's output is parsed to a ClassificationOutput, got {type(output)}")
+            got = type(output).__name__
+            raise LogValueError(f"a classifier's output is parsed to a ClassificationOutput, got a {got}")
         return ClassificationOutput(np.array(output.logits), output.image_size), len(output.logits)
 
     def truths(

@@ -94,7 +94,7 @@ class ObjectDetectionTorchTracer(TrainingTracer):
 
 def unknown(model: nn.Module) -> ConfigError:
     """Returns the error that lists the adapters, and shows how to write one."""
-    names = ", ".join(sorted(adapter.name for adapter in ADAPTERS.known()))
+    names = "; ".join(sorted(adapter.name for adapter in ADAPTERS.known()))
     kind = type(unwrapped(model)).__qualname__
     return ConfigError(f"No adapter knows a {kind}. There are: {names or 'none'}. {_HOW_TO.format(model=kind)}")
 

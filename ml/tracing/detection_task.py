@@ -92,9 +92,9 @@ class DetectionTask:
             )
         return [_attempted(truth, specs) for truth in ground_truth]
 
-    def _known(self, method: str) -> DetectionAdapter:
+    def _known(self, what: str) -> DetectionAdapter:
         if self._adapter is None:
-            raise ConfigError(f"No adapter knows this model, so its class has to override {method}.")
+            raise ConfigError(f"No adapter knows this model, so its class has to override {what}.")
         return self._adapter
 
 

@@ -107,7 +107,7 @@ class DriftMonitor:
             for bins in binned:
                 self._window.append(bins)
                 if len(self._window) == self._window_size:
-                    found.append(self._judged(self._thresholds))
+                    found.append(self._end_window(self._thresholds))
         for drift in found:
             self._log(drift)
         return found
@@ -117,11 +117,11 @@ class DriftMonitor:
         with self._lock:
             if not self._window:
                 return None
-            drift = self._judged(thresholds(self._baseline, len(self._window), false_alarm_rate=self._rate))
+            drift = self._end_window(thresholds(self._baseline, len(self._window), false_alarm_rate=self._rate))
         self._log(drift)
         return drift
 
-    def _judged(self, limits: Mapping[str, float]) -> Drift:
+    def _end_window(self, limits: Mapping[str, float]) -> Drift:
         window, self._window = self._window, []
         self._number += 1
         counts = {name: counts.sum(axis=0) for name, counts in self._baseline.bins.counts_of(window).items()}

@@ -5,10 +5,12 @@ from typing import Final, NamedTuple
 
 from ml.core.errors import ConfigError
 from ml.loggers.strict_json import Json
+from ml.tracing.baseline import the_task
 from ml.tracing.examples import Example, example_of, lacking, parts_by_image
 from ml.tracing.fitting import fit
 from ml.tracing.judging import Thresholds, judge
 from ml.tracing.output import DetectionOutput
+from ml.tracing.overview import dataset_types_text
 from ml.tracing.reading import Traces
 from ml.tracing.sampling import Sample
 from ml.tracing.selection import Selection
@@ -68,7 +70,7 @@ def evaluate(traces: Traces, selection: Selection, options: EvaluationOptions) -
         options: How.
 
     Raises:
-        ConfigError: None of them has a truth, or scikit-learn is not installed.
+        ConfigError: There is no such version, none of them has a truth, or scikit-learn is not installed.
         FormatError: The database is damaged.
     """
     thresholds = Thresholds(options.foreground_iou, options.background_iou)
@@ -87,9 +89,10 @@ def evaluate(traces: Traces, selection: Selection, options: EvaluationOptions) -
         raise ConfigError(
             f"Nothing can be evaluated: of {selection.model_name} {selection.version_name} there are {unlabelled} "
             f"inferences without a truth and none with one, with the dataset type {selection.dataset_type!r:.80} and "
-            f"n_epoch={selection.n_epoch!r}. Another dataset_type is an option."
+            f"n_epoch={selection.n_epoch!r}. {dataset_types_text(traces.overview().of(selection))} Another "
+            "dataset_type is an option."
         )
-    (task,) = tasks
+    task = the_task(tasks, selection)
     data: dict[str, Json] = {
         "format": FORMAT,
         "task": task,

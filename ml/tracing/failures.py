@@ -38,7 +38,7 @@ class Failures:
             self._counts[kind] += count
         if is_first:
             error = problem if isinstance(problem, Exception) else None
-            text = f"{type(error).__name__}: {str(error).rstrip('.')}." if error is not None else str(problem)
+            text = _said(error) if error is not None else str(problem)
             self.tell(f"a failure ({kind}): {text} {hint}".rstrip() + " More of this kind is only counted.", error)
 
     def tell(self, what: str, error: Exception | None = None) -> None:
@@ -54,3 +54,10 @@ class Failures:
         """Returns how many there were of each kind."""
         with self._lock:
             return dict(self._counts)
+
+
+def _said(error: Exception) -> str:
+    try:
+        return f"{type(error).__name__}: {str(error).rstrip('.')}."
+    except Exception:  # an error of the user's own, whose text is made of what is not there
+        return f"{type(error).__name__}."

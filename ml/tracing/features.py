@@ -163,6 +163,6 @@ def _projection(length: int, dim: int) -> Tensor:
         raise LogValueError(
             f"a projection of {length} numbers to {dim} takes {4 * length * dim >> 20} MiB", "Pool them instead."
         )
-    generator = torch.Generator().manual_seed(_SEED)
-    matrix: Tensor = torch.randn((length, dim), generator=generator)
+    generator = torch.Generator("cpu").manual_seed(_SEED)
+    matrix: Tensor = torch.randn((length, dim), generator=generator, device="cpu")  # whatever device is the default
     return matrix / matrix.new_tensor(dim).sqrt()

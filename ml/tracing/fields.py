@@ -8,7 +8,7 @@
 
 import json
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, cast, get_args
 
 import numpy as np
@@ -22,6 +22,9 @@ FieldType = Literal["str", "int", "float", "bool", "json"]
 _EXAMPLE = '[{"name": "camera", "type": "str"}]'
 _MAX_NAME_LENGTH = 63  # what PostgreSQL keeps of one
 _ARGUMENTS = ("self", "model_input", "input_ids", "dataset_type", "ground_truth", "n_epoch")
+_OF_A_TRUTH = ("boxes", "labels")
+_OF_POSTGRESQL = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
+_MAX_DEPTH = 100  # of JSON: what takes a value apart later calls itself once for each level
 _INTEGER = 2**63
 
 
@@ -48,6 +51,8 @@ def field_specs(argument: str, given: Sequence[object] | None) -> tuple[FieldSpe
         ConfigError: It is something else, a name is none or there twice, or there is no such type.
     """
     specs: list[FieldSpec] = []
+    if not isinstance(given or (), Sequence):
+        raise ConfigError(f"{argument} lists a name and a type of each field, as {_EXAMPLE}; got {given!r:.200}.")
     for entry in given or ():
         if not isinstance(entry, Mapping) or set(entry) != {"name", "type"}:
             raise ConfigError(f"{argument} lists a name and a type of each field, as {_EXAMPLE}; got {entry!r:.200}.")
@@ -57,6 +62,8 @@ def field_specs(argument: str, given: Sequence[object] | None) -> tuple[FieldSpe
                 f"The field {name!r} of {argument} has the type {kind!r}; there are {', '.join(get_args(FieldType))}."
             )
         _check_name(argument, name)
+        if argument == "additional_label_fields" and name in _OF_A_TRUTH:
+            raise ConfigError(f"A field of {argument} cannot be called {name!r}: that is what a ground truth has.")
         if any(name.lower() == spec.name.lower() for spec in specs):
             raise ConfigError(f"{argument} has {name!r} twice; columns do not tell upper from lower case.")
         specs.append(FieldSpec(name, cast(FieldType, kind)))
@@ -94,9 +101,13 @@ def columns_of(
     for spec in specs:
         if given.get(spec.name) is None:
             continue
-        values = _listed(given[spec.name])
+        try:
+            values = _listed(given[spec.name])
+        except Exception as error:  # a tensor that cannot be read: no deployment ends by it
+            failed(error)
+            continue
         if values is None or len(values) != count:
-            got = f"{given[spec.name]!r:.80}" if values is None else str(len(values))
+            got = _shown(given[spec.name]) if values is None else str(len(values))
             raise ConfigError(
                 f"The field {spec.name!r} takes a list of one value for each of {count} inputs, got {got}."
             )
@@ -104,7 +115,7 @@ def columns_of(
             try:
                 if value is not None:
                     row[spec.name] = value_of(spec, value)
-            except LogValueError as error:
+            except Exception as error:  # whatever it is that was given: no deployment ends by it
                 failed(error)
     return rows
 
@@ -125,7 +136,7 @@ def value_of(spec: FieldSpec, value: object) -> FieldValue:
         case ("int" | "float", int()) if not isinstance(value, bool):
             if abs(value) < _INTEGER:
                 return float(value) if spec.type == "float" else operator.index(value)
-    raise LogValueError(f"the field {spec.name!r} takes a {spec.type}, got {value!r:.80}")
+    raise LogValueError(f"the field {spec.name!r} takes a {spec.type}, got {_shown(value)}")
 
 
 def _check_name(argument: str, name: object) -> None:
@@ -133,6 +144,8 @@ def _check_name(argument: str, name: object) -> None:
         raise ConfigError(
             f"A field of {argument} is named by up to {_MAX_NAME_LENGTH} letters, digits and _, got {name!r:.80}."
         )
+    if name.lower() in _OF_POSTGRESQL:
+        raise ConfigError(f"A field of {argument} cannot be called {name!r}: PostgreSQL has it in every table.")
     if name in _ARGUMENTS:
         raise ConfigError(f"A field of {argument} cannot be called {name!r}: it is an argument of the call.")
 
@@ -150,9 +163,34 @@ def _json(spec: FieldSpec, value: object) -> Json:
         raise TypeError(f"a {type(item).__name__} is no JSON")
 
     try:
-        return cast(Json, json.loads(json.dumps(value, default=plain), parse_constant=_refuse))
+        kept = cast(Json, json.loads(json.dumps(value, default=plain), parse_constant=_refuse))
+        _check_depth(kept)
+        return kept
     except (TypeError, ValueError, RecursionError) as error:
-        raise LogValueError(f"the field {spec.name!r} takes JSON, got {value!r:.80} ({error})") from None
+        raise LogValueError(f"the field {spec.name!r} takes JSON, got {_shown(value)} ({error})") from None
+
+
+def _check_depth(value: Json) -> None:
+    level: list[Json] = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [item for part in level for item in _items(part)]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {_MAX_DEPTH} times")
+
+
+def _items(value: Json) -> Iterable[Json]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _shown(value: object) -> str:
+    """Returns what an error says of a value, whatever it does when it is asked."""
+    try:
+        return f"{value!r:.80}"
+    except Exception:  # a whole number of thousands of digits, for one
+        return f"a {type(value).__name__} that cannot be shown"
 
 
 def _refuse(constant: str) -> float:

@@ -12,15 +12,22 @@ from ml.tracing.baseline import Baseline, baseline_from
 from ml.tracing.drift import WINDOW_SIZE, DriftMonitor
 from ml.tracing.estimator import ErrorEstimator, estimator_of
 from ml.tracing.evaluating import EvaluationOptions
-from ml.tracing.overview import Group, Overview, ResultEntry, TracedVersion, overview, results_of
+from ml.tracing.overview import (
+    Group,
+    ResultEntry,
+    TracedVersion,
+    dataset_types_text,
+    overview,
+    results_of,
+    there_are,
+    version_of,
+)
 from ml.tracing.reading import Result, Traces, open_traces
-from ml.tracing.selection import Epochs, Selection
+from ml.tracing.selection import Selection
 from ml.tracing.survey import Survey, survey
 
 MAX_WINDOWS: Final = 200
 """So many are judged of many inferences; each has more then."""
-
-_MAX_NAMED = 20
 
 
 class UsedResult(NamedTuple):
@@ -89,14 +96,14 @@ def find(
     """
     there = overview(databases)
     version = version_of(there, selection.model_name, selection.version_name)
-    groups = tuple(group for group in there.groups if group[:2] == version[:2])
+    groups = there.of(version)
     counts = _counts(groups, selection.checked())
     if not counts:
         raise ConfigError(_nothing(groups, selection))
     results = tuple(results_of(databases, selection))
     for name in result_names:
         if name not in {entry.name for entry in results}:
-            raise ConfigError(f"There is no result {name!r:.80}. {_listed([entry.name for entry in results])}")
+            raise ConfigError(f"There is no result {name!r:.80}. {there_are([entry.name for entry in results])}")
     with open_traces(*databases) as traces:
         used = _used(traces, selection, results, result_names)
         watched = [
@@ -125,33 +132,6 @@ def find(
     return Findings(
         version, groups, found, results, used.figures, used.evaluation, used.estimator, used.baseline, window_size
     )
-
-
-def version_of(there: Overview, model_name: str, version_name: str) -> TracedVersion:
-    """Returns a version.
-
-    Args:
-        there: What there is.
-        model_name: ``""``: the only one.
-        version_name: ``""``: the only one of the model.
-
-    Raises:
-        ConfigError: There is no such version, or several could be meant.
-    """
-    models = list(dict.fromkeys(version.model_name for version in there.versions))
-    if not models:
-        raise ConfigError("There is no model in it: nothing was traced yet.")
-    if model_name not in models and (model_name or len(models) > 1):
-        problem = f"There is no model {model_name!r:.80}." if model_name else "There are several models: name one."
-        raise ConfigError(f"{problem} {_listed(models)}")
-    model_name = model_name or models[0]
-    versions = {one.version_name: one for one in there.versions if one.model_name == model_name}
-    if version_name not in versions and (version_name or len(versions) > 1):
-        problem = "There are several versions: name one."
-        if version_name:
-            problem = f"There is no version {version_name!r:.80} of the model {model_name!r:.80}."
-        raise ConfigError(f"{problem} {_listed(list(versions))}")
-    return versions[version_name or next(iter(versions))]
 
 
 class _Used(NamedTuple):
@@ -210,27 +190,8 @@ def _counts(groups: Sequence[Group], selection: Selection) -> dict[str, int]:
 
 
 def _nothing(groups: Sequence[Group], selection: Selection) -> str:
-    epochs = dict[str, list[int]]()
-    for group in groups:
-        epochs.setdefault(group.dataset_type, []).append(group.epoch)
-    there = [f"{name} (epochs {epochs_text(of)})" for name, of in epochs.items()]
-    wanted: Epochs = selection.n_epoch
     return (
-        f"There are no inferences of the dataset type {selection.dataset_type!r:.80} with n_epoch={wanted!r:.40}"
-        f"{'' if selection.run is None else f' in the run {selection.run!r:.80}'}. {_listed(there)}"
+        f"There are no inferences of the dataset type {selection.dataset_type!r:.80} with "
+        f"n_epoch={selection.n_epoch!r:.40}{'' if selection.run is None else f' in the run {selection.run!r:.80}'}. "
+        f"{dataset_types_text(groups)}"
     )
-
-
-def epochs_text(epochs: Sequence[int]) -> str:
-    """Returns numbers as ``0-4, 7``."""
-    numbers = sorted(set(epochs))
-    parts = []
-    for _, same in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
-        run = [number for _, number in same]
-        parts.append(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}")
-    return ", ".join(parts)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-    return f"There are: {', '.join(name[:80] for name in names[:_MAX_NAMED])}{more}." if names else "There are none."

@@ -90,7 +90,7 @@ class Recorder:
 
     def _collect(self) -> dict[str, object]:
         found = {}
-        for alias, hook in self._hooks.items():
+        for alias, hook in list(self._hooks.items()):  # another thread may close the tracer meanwhile
             try:
                 value = hook.take()
             except Exception as error:

@@ -29,6 +29,7 @@ class Asked(NamedTuple):
         time_s: When it began.
         fields: Of each input.
         truths: Of each input; ``None``: of none.
+        pictures: Of each input: a model may change what it is given.
     """
 
     input_ids: Sequence[str]
@@ -39,6 +40,7 @@ class Asked(NamedTuple):
     time_s: float
     fields: Sequence[Mapping[str, FieldValue]]
     truths: Sequence[Truth | int | Failure | None] | None
+    pictures: Sequence[bytes | None]
 
 
 class InferenceMaker:
@@ -68,6 +70,15 @@ class InferenceMaker:
         self._max_candidates, self._thumbnail_px = max_candidates, thumbnail_px
         self._features_of, self.estimate = features_of, estimate
 
+    def pictures(self, model_input: object, count: int) -> list[bytes | None]:
+        """Returns a picture of each input, before the model is called; ``None``: there is none, or none is kept.
+
+        Args:
+            model_input: Of the model; only where pictures are kept it is looked at.
+            count: How many inputs there are.
+        """
+        return [self._picture(model_input, number) for number in range(count)]
+
     def made(
         self,
         asked: Asked,
@@ -75,7 +86,6 @@ class InferenceMaker:
         captured: Mapping[str, object],
         config: NmsConfig,
         latency_s: float,
-        model_input: object,
     ) -> list[Inference]:
         """Returns the records of a call; one that cannot be made is counted, and the others are.
 
@@ -85,7 +95,6 @@ class InferenceMaker:
             captured: What the chosen layers gave, by alias.
             config: With what setting the model ran.
             latency_s: How long it took, of all inputs together.
-            model_input: Of the model; only where pictures are kept it is looked at.
         """
         inferences = []
         for number, whole in enumerate(outputs):
@@ -105,10 +114,11 @@ class InferenceMaker:
                     latency_s=latency_s / len(outputs),
                     output=output,
                     num_candidates=num_candidates,
+                    setting=config,
                     truth=truth,
                     features=features,
                     fields=asked.fields[number],
-                    picture=self._picture(model_input, number),
+                    picture=asked.pictures[number],
                     error_probability=self._estimated(output, features),
                 )
             )

@@ -32,6 +32,7 @@ The vocabulary of older tools, in which ``CLS{t}->{y}`` says that truth ``t`` wa
     CLS{t}->{y}               of a classifier: correct where y is t, else classification
 """
 
+from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -56,6 +57,12 @@ VERDICTS: Final[tuple[Verdict, ...]] = (
     "background",
 )
 MISSED: Final = "missed"
+
+TYPES: Final[Mapping[str, tuple[str, ...]]] = {
+    "detection": (*VERDICTS, MISSED),
+    "classification": ("correct", "classification"),
+}
+"""What there is to count, by task."""
 
 _COVERING: Final = ("classification", "localisation")
 

@@ -63,20 +63,13 @@ class MomentTally:
     def add(self, instant: Instant) -> None:
         """Takes an inference."""
         if (place := self._seen * MAX_MOMENTS // self._count) != self._place:
-            self._end()
-            self._place = place
+            self._moments, self._now, self._place = [*self.moments()], [], place
         self._seen += 1
         self._now.append(instant)
 
     def moments(self) -> tuple[Moment, ...]:
         """Returns the moments of all that was added."""
-        self._end()
-        return tuple(self._moments)
-
-    def _end(self) -> None:
-        if self._now:
-            self._moments.append(_moment(self._now))
-            self._now = []
+        return (*self._moments, _moment(self._now)) if self._now else tuple(self._moments)
 
 
 def _moment(instants: Sequence[Instant]) -> Moment:

@@ -168,12 +168,14 @@ class MonitoringLogger(ModelTracer):
         options = self._options
         with open_traces(options.database) as traces:
             estimator = load_estimator(traces, self.identity, result_name, options.n_epoch)
-        if estimator is None:
-            raise ConfigError(
-                f"There is no evaluation {result_name!r} of {options.model_name} {options.version_name} in the database"
-                " that errors could be estimated by. Leave result_name out for basic statistics."
-            )
-        return estimator
+            if estimator is not None:
+                return estimator
+            result = traces.load_result(self.identity, result_name)
+        problem = f"There is no evaluation {result_name!r:.80} of {options.model_name} {options.version_name}."
+        if result is not None:
+            reason = result.data.get("no_estimator") if isinstance(result.data, dict) else None
+            problem = f"The result {result_name!r:.80} has no estimator of errors{f': {reason}' if reason else ''}."
+        raise ConfigError(f"{problem} Leave result_name out for basic statistics.")
 
 
 def _logging(logger: "MultiLogger") -> Listener:

@@ -1,20 +1,37 @@
-"""A database of traces that is read: which tables and columns it has, and its rows some at a time."""
+"""A database of traces that is read: which tables and columns it has, and its rows some at a time.
 
+It may be from anybody, and SQLite keeps anything in any column: what is not of its column's type is damage, whoever
+asks for it. A value has so many bytes at most, as a column may be reckoned from nothing when it is read.
+"""
+
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from ml.core.errors import ConfigError
-from ml.db import connect, shown
+from ml.db import AnyText, Real, UtcTime, connect, shown
 from ml.db.files import sqlite_file
 from ml.db.reading import reading
 from ml.tracing.databases import with_ranks
 from ml.tracing.fields import FieldSpec, FieldType
 from ml.tracing.schema import GROUND_TRUTHS, INFERENCES, SCHEMA, SCHEMA_VERSION, make_tables
 
+MAX_VALUE_BYTES = 256 << 20
+
+_KINDS: tuple[tuple[tuple[type[sa.types.TypeEngine[Any]], ...], tuple[type, ...]], ...] = (
+    ((AnyText, sa.String), (str,)),
+    ((Real, sa.Double), (float, int)),
+    ((sa.Boolean,), (bool,)),
+    ((sa.Integer,), (int,)),
+    ((sa.LargeBinary,), (bytes,)),
+    ((UtcTime,), (datetime,)),
+)
 _VERSIONS = sa.table("schema_versions", sa.column("name", sa.String), sa.column("version", sa.Integer))
 
 
@@ -45,6 +62,8 @@ class TraceDatabase:
             raise FileNotFoundError(f"There is no trace database {file}.")
         self.where = where
         self._engine = connect(where, reads_only=True)
+        if file is not None:
+            event.listen(self._engine, "connect", _bound)
         try:
             self._look()
         except BaseException:
@@ -70,7 +89,7 @@ class TraceDatabase:
             FormatError, ConfigError: As ``ml.db.reading``.
         """
         with reading(self._engine), self._engine.connect() as connection:
-            return connection.execute(query).all()
+            return _checked(query, connection.execute(query).all())
 
     def scalar(self, query: sa.Executable) -> Any:
         """Returns the first column of the first row, or ``None``.
@@ -78,8 +97,8 @@ class TraceDatabase:
         Raises:
             FormatError, ConfigError: As ``rows``.
         """
-        with reading(self._engine), self._engine.connect() as connection:
-            return connection.scalar(query)
+        rows = self.rows(query)
+        return rows[0][0] if rows else None
 
     def close(self) -> None:
         """Closes the connections; what is read afterwards opens new ones."""
@@ -102,7 +121,11 @@ class TraceDatabase:
                     f"{shown(self._engine.url)} was made by a newer version ({version}; this one knows"
                     f" {SCHEMA_VERSION}). Update this software: pip install -U ml-logbook."
                 )
-            found = connection.execute(sa.select(base.fields).order_by(base.fields.c.name)).all()
+            query = sa.select(base.fields).order_by(base.fields.c.name)
+            found = _checked(query, connection.execute(query).all())
+            for row in found:
+                if row.type not in get_args(FieldType):
+                    raise ValueError(f"the field {row.name!r:.80} has the type {row.type!r:.80}")
             self._there = {name: {c["name"] for c in inspector.get_columns(name)} for name in base.metadata.tables}
         specs = [(row.place, FieldSpec(row.name, cast(FieldType, row.type))) for row in found]
         self.fields = tuple(spec for place, spec in specs if place == INFERENCES)
@@ -140,3 +163,26 @@ def opened(databases: Sequence[str | Path]) -> Iterator[list[TraceDatabase]]:
     finally:
         for database in found:
             database.close()
+
+
+def _bound(connection: sqlite3.Connection, record: object) -> None:
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
+
+
+def _checked(query: sa.Executable, rows: "Sequence[sa.Row[Any]]") -> "Sequence[sa.Row[Any]]":
+    """Returns rows whose values are of their columns' types.
+
+    Raises:
+        ValueError: One is not.
+    """
+    columns = query.selected_columns if isinstance(query, sa.Select) else ()
+    for number, column in enumerate(columns):
+        kinds = (*_kinds_of(column.type), type(None))
+        for row in rows:
+            if not isinstance(row[number], kinds):
+                raise ValueError(f"{column.name} is {row[number]!r:.60}")
+    return rows
+
+
+def _kinds_of(kind: sa.types.TypeEngine[Any]) -> tuple[type, ...]:
+    return next((values for columns, values in _KINDS if isinstance(kind, columns)), (object,))

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Epochs = Literal["latest", "all"] | int
 Fields = Sequence[Mapping[str, str]]
 
+_INTEGER = 2**63  # what a database has a number for
+
 
 class Options(NamedTuple):
     """The arguments that every tracer has; ``ml.tracing.monitoring.MonitoringLogger`` describes them."""
@@ -54,8 +56,13 @@ class Options(NamedTuple):
         check_epochs(self.n_epoch)
         for argument, least in (("n_class", 1), ("thumbnail_px", 1), ("max_candidates", 1), ("max_queue_bytes", 1)):
             number = getattr(self, argument)
-            if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < least):
-                raise ConfigError(f"{argument} is a whole number from {least} on, got {number!r}.")
+            is_whole = isinstance(number, int) and not isinstance(number, bool)
+            if number is not None and not (is_whole and least <= number < _INTEGER):
+                raise ConfigError(f"{argument} is a whole number from {least} on, got {number!r:.80}.")
+        for argument in ("target_layers", "feature_reductions"):
+            chosen = getattr(self, argument)
+            if chosen is not None and not isinstance(chosen, Mapping):
+                raise ConfigError(f"{argument} is a mapping from aliases, got {chosen!r:.80}.")
         unknown = sorted(set(self.feature_reductions or ()) - set(self.target_layers or ()))
         if unknown:
             raise ConfigError(
@@ -87,4 +94,4 @@ def check_epoch(n_epoch: int) -> int:
 
 
 def _is_epoch(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and number >= 0
+    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < _INTEGER

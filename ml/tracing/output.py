@@ -5,7 +5,8 @@ of them the user sees, under the setting with which the model ran.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from operator import index
+from typing import NamedTuple, SupportsFloat, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -32,11 +33,13 @@ class NmsConfig(NamedTuple):
         Raises:
             ConfigError: A number is out of its range.
         """
-        for name, value in (("score_thresh", self.score_thresh), ("iou_thresh", self.iou_thresh)):
-            if value is not None and not 0 <= value <= 1:
-                raise ConfigError(f"{name} is between 0 and 1, got {value!r}.")
-        if self.max_detections_per_image is not None and self.max_detections_per_image < 1:
-            raise ConfigError(f"max_detections_per_image is 1 or more, got {self.max_detections_per_image!r}.")
+        for name in ("score_thresh", "iou_thresh"):
+            value: object = getattr(self, name)
+            if value is not None and not (isinstance(value, SupportsFloat) and 0 <= float(value) <= 1):
+                raise ConfigError(f"{name} is between 0 and 1, got {value!r:.80}.")
+        most: object = self.max_detections_per_image
+        if most is not None and not (isinstance(most, SupportsIndex) and index(most) >= 1):
+            raise ConfigError(f"max_detections_per_image is a whole number, 1 or more, got {most!r:.80}.")
         return self
 
     def overridden_by(self, other: "NmsConfig") -> "NmsConfig":

@@ -5,13 +5,17 @@ The database counts, so no inference is read, and neither pandas nor pyarrow is 
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
+from ml.core.errors import ConfigError
 from ml.tracing.opening import TraceDatabase, opened
 from ml.tracing.results import OfVersion
+
+_MAX_NAMED: Final = 20
 
 
 class TracedVersion(NamedTuple):
@@ -91,6 +95,10 @@ class Overview(NamedTuple):
     versions: tuple[TracedVersion, ...]
     groups: tuple[Group, ...]
 
+    def of(self, version: OfVersion) -> tuple[Group, ...]:
+        """Returns the groups of a version."""
+        return tuple(group for group in self.groups if group[:2] == (version.model_name, version.version_name))
+
 
 def overview(databases: Sequence[str | Path]) -> Overview:
     """Returns what there is in databases, and beside files in those of other ranks.
@@ -99,17 +107,77 @@ def overview(databases: Sequence[str | Path]) -> Overview:
         FileNotFoundError: There is no such file.
         FormatError, ConfigError: One is damaged, no database for traces, or does not answer.
     """
-    versions, groups = dict[tuple[str, str], TracedVersion](), dict[tuple[object, ...], Group]()
     with opened(databases) as found:
-        for database in found:
-            for row in database.rows(_versions(database)):
-                versions.setdefault((row.model_name, row.version_name), TracedVersion._make(row))
-            for row in database.rows(_groups(database)):
-                latency_s = None if row.mean_latency_s is None else float(row.mean_latency_s)
-                group = Group._make(row)._replace(mean_latency_s=latency_s)
-                known = groups.get(group[:5])
-                groups[group[:5]] = group if known is None else _together(known, group)
+        return overview_of(found)
+
+
+def overview_of(databases: Sequence[TraceDatabase]) -> Overview:
+    """Returns what there is in open databases.
+
+    Raises:
+        FormatError, ConfigError: One is damaged, or does not answer.
+    """
+    versions, groups = dict[tuple[str, str], TracedVersion](), dict[tuple[object, ...], Group]()
+    for database in databases:
+        for row in database.rows(_versions(database)):
+            versions.setdefault((row.model_name, row.version_name), TracedVersion._make(row))
+        for row in database.rows(_groups(database)):
+            latency_s = None if row.mean_latency_s is None else float(row.mean_latency_s)
+            group = Group._make(row)._replace(mean_latency_s=latency_s)
+            known = groups.get(group[:5])
+            groups[group[:5]] = group if known is None else _together(known, group)
     return Overview(tuple(versions[key] for key in sorted(versions)), tuple(groups.values()))
+
+
+def version_of(there: Overview, model_name: str, version_name: str) -> TracedVersion:
+    """Returns a version.
+
+    Args:
+        there: What there is.
+        model_name: ``""``: the only one.
+        version_name: ``""``: the only one of the model.
+
+    Raises:
+        ConfigError: There is no such version, or several could be meant.
+    """
+    models = list(dict.fromkeys(version.model_name for version in there.versions))
+    if not models:
+        raise ConfigError("There is no model in it: nothing was traced yet.")
+    if model_name not in models and (model_name or len(models) > 1):
+        problem = f"There is no model {model_name!r:.80}." if model_name else "There are several models: name one."
+        raise ConfigError(f"{problem} {there_are(models)}")
+    model_name = model_name or models[0]
+    versions = {one.version_name: one for one in there.versions if one.model_name == model_name}
+    if version_name not in versions and (version_name or len(versions) > 1):
+        problem = "There are several versions: name one."
+        if version_name:
+            problem = f"There is no version {version_name!r:.80} of the model {model_name!r:.80}."
+        raise ConfigError(f"{problem} {there_are(list(versions))}")
+    return versions[version_name or next(iter(versions))]
+
+
+def dataset_types_text(groups: Sequence[Group]) -> str:
+    """Returns a sentence that lists them: ``There are: val (epochs 0-4), deploying (epochs 0).`` is one."""
+    epochs = dict[str, list[int]]()
+    for group in groups:
+        epochs.setdefault(group.dataset_type, []).append(group.epoch)
+    return there_are([f"{name} (epochs {epochs_text(of)})" for name, of in epochs.items()])
+
+
+def epochs_text(epochs: Sequence[int]) -> str:
+    """Returns numbers as ``0-4, 7``."""
+    numbers = sorted(set(epochs))
+    parts = []
+    for _, same in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
+        run = [number for _, number in same]
+        parts.append(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}")
+    return ", ".join(parts)
+
+
+def there_are(names: Sequence[str]) -> str:
+    """Returns a sentence that lists names, or says that there are none."""
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return f"There are: {', '.join(name[:80] for name in names[:_MAX_NAMED])}{more}." if names else "There are none."
 
 
 def results_of(databases: Sequence[str | Path], of: OfVersion) -> list[ResultEntry]:
@@ -150,7 +218,7 @@ def _groups(database: TraceDatabase) -> "sa.Select[Any]":
         *keys,
         sa.func.count().label("num_inferences"),
         sa.func.sum(sa.case((inferences.c.has_truth, 1), else_=0)).label("num_labelled"),
-        sa.func.sum(inferences.c.num_visible).label("num_visible"),
+        sa.cast(sa.func.sum(inferences.c.num_visible), sa.BigInteger).label("num_visible"),  # PostgreSQL has a Decimal
         sa.func.avg(inferences.c.latency_s).label("mean_latency_s"),
         sa.func.min(inferences.c.time).label("first"),
         sa.func.max(inferences.c.time).label("last"),

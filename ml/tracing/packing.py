@@ -108,6 +108,17 @@ def unpack_array(dtype: str, shape: str, data: bytes) -> npt.NDArray[np.float16]
     return array
 
 
+def unpack_logits(data: bytes) -> npt.NDArray[np.float32]:
+    """Returns the logits of a classifier, shape (C,).
+
+    Raises:
+        FormatError: They are damaged.
+    """
+    if not data or len(data) % 4:
+        raise FormatError(f"logits have 4 bytes each, and there is one at least; not {len(data)} bytes", path="")
+    return np.frombuffer(data, "<f4").astype(np.float32)
+
+
 def halved(numbers: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
     """Returns numbers in 16 bits: what is beyond their range becomes their largest, infinities stay."""
     with np.errstate(over="ignore"):

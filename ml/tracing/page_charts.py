@@ -7,7 +7,7 @@ import numpy as np
 
 from ml.loggers.strict_json import Json
 from ml.report.charts import Bar, BarChart, Chart, Curve, HeatMap, LineChart
-from ml.tracing.judging import MISSED, VERDICTS
+from ml.tracing.judging import TYPES
 from ml.tracing.plain import count, listed, mapping, whole
 from ml.tracing.reliability import BINS, Reliability
 from ml.tracing.survey import Survey
@@ -27,12 +27,9 @@ def error_charts(survey: Survey, name: Naming) -> list[Chart]:
     """Returns how often which error is, which class is how good, and what is taken for what."""
     assert survey.errors is not None, "it has a truth"
     errors = mapping(survey.errors["errors"])
-    types = [verdict for verdict in (*VERDICTS, MISSED) if verdict != "correct"]
-    if survey.task == "classification":
-        types = ["classification"]
-    charts: list[Chart] = [
-        BarChart("errors by type", "detections, or missed truths", [Bar(one, count(errors[one])) for one in types])
-    ]
+    bars = [Bar(one, count(errors[one])) for one in TYPES[survey.task] if one != "correct"]
+    counted = "answers" if survey.task == "classification" else "detections, or missed truths"
+    charts: list[Chart] = [BarChart("errors by type", counted, bars)]
     classes = mapping(survey.errors["classes"])
     precisions = [(label, mapping(figures).get("ap_50")) for label, figures in classes.items()]
     known = [(label, float(ap)) for label, ap in precisions if isinstance(ap, int | float)]

@@ -8,9 +8,9 @@ from typing import Final
 from ml.loggers.strict_json import Json
 from ml.report.html import Html
 from ml.report.table import Column, table
-from ml.tracing.findings import Findings, epochs_text
-from ml.tracing.judging import MISSED, VERDICTS
-from ml.tracing.overview import Group
+from ml.tracing.findings import Findings
+from ml.tracing.judging import TYPES, VERDICTS
+from ml.tracing.overview import Group, epochs_text
 from ml.tracing.page_charts import Naming
 from ml.tracing.plain import count, mapping
 from ml.tracing.survey import Survey
@@ -33,9 +33,9 @@ def looked_at(found: Findings) -> Html:
         Column("epoch", [epochs_text(one.epochs) for one in surveys]),
         Column("run", [_short([run[:8] for run in one.runs]) for one in surveys]),
         Column("inferences", [one.num_inferences for one in surveys], is_number=True),
-        Column("with a truth", [one.num_labelled or None for one in surveys], is_number=True),
-        Column("mean latency (ms)", [one.statistics.mean_latency_s * _MS for one in surveys], is_number=True),
-        Column("detections an image", [one.statistics.detections_per_image for one in surveys], is_number=True),
+        Column("labelled", [one.num_labelled or None for one in surveys], is_number=True),
+        Column("latency (ms)", [one.statistics.mean_latency_s * _MS for one in surveys], is_number=True),
+        Column("seen an image", [one.statistics.detections_per_image for one in surveys], is_number=True),
         Column("median score", [one.statistics.score_quantiles.get(0.5) for one in surveys], is_number=True),
         Column("since (UTC)", [_time(min(group.first for group in some)) if some else "" for some in groups]),
         Column("until (UTC)", [_time(max(group.last for group in some)) if some else "" for some in groups]),
@@ -52,9 +52,9 @@ def all_groups(groups: Sequence[Group]) -> Html:
         Column("dataset type", [group.dataset_type for group in shown], is_choice=True),
         Column("epoch", [group.epoch for group in shown], is_number=True),
         Column("inferences", [group.num_inferences for group in shown], is_number=True),
-        Column("with a truth", [group.num_labelled or None for group in shown], is_number=True),
-        Column("detections an image", [group.num_visible / group.num_inferences for group in shown], is_number=True),
-        Column("mean latency (ms)", latencies, is_number=True),
+        Column("labelled", [group.num_labelled or None for group in shown], is_number=True),
+        Column("seen an image", [group.num_visible / group.num_inferences for group in shown], is_number=True),
+        Column("latency (ms)", latencies, is_number=True),
         Column("since (UTC)", [_time(group.first) for group in shown]),
         Column("until (UTC)", [_time(group.last) for group in shown]),
     ]
@@ -94,7 +94,7 @@ def results(found: Findings) -> Html:
     return _without_empty(columns, caption="results of this version")
 
 
-def errors_by_class(errors: Json, name: Naming) -> Html:
+def errors_by_class(errors: Json, task: str, name: Naming) -> Html:
     """Returns of each class how many truths, and how often which error; the last row has all."""
     read = mapping(errors)
     classes = {int(label): mapping(figures) for label, figures in mapping(read["classes"]).items()}
@@ -109,8 +109,8 @@ def errors_by_class(errors: Json, name: Naming) -> Html:
             Column(title, [_real(row.get(key)) for row in rows], is_number=True)
             for title, key in (("AP", "ap"), ("AP50", "ap_50"), ("AP75", "ap_75"))
         ),
-        *(Column(kind, [one[kind] for one in counts], is_number=True) for kind in (*VERDICTS, MISSED)),
-        Column("share of wrong ones", [_share(one) for one in counts], is_number=True),
+        *(Column(kind, [one[kind] for one in counts], is_number=True) for kind in TYPES[task]),
+        Column("% wrong", [_percentage_wrong(one) for one in counts], is_number=True),
     ]
     return _without_empty(columns)
 
@@ -119,12 +119,12 @@ def thresholds(survey: Survey) -> Html:
     """Returns what other thresholds would show."""
     swept = survey.swept
     cuts = [swept.cut(place) for place in _PLACES if place >= swept.first_place]
-    shown = sum(cut.shown_per_image > 0 for cut in cuts)
-    cuts = cuts[: shown + 1]  # what is behind shows nothing either
+    cuts = cuts[: sum(cut.shown_per_image > 0 for cut in cuts) + 1]  # what is behind shows nothing either
     has_truth = bool(swept.num_truths)
+    shown = "answers kept" if survey.task == "classification" else "seen an image"
     columns = [
         Column("score threshold", [f"{cut.threshold:g}" for cut in cuts]),
-        Column("detections an image", [cut.shown_per_image for cut in cuts], is_number=True),
+        Column(shown, [cut.shown_per_image for cut in cuts], is_number=True),
     ]
     if has_truth:
         columns += [
@@ -140,7 +140,7 @@ def estimates(surveys: Sequence[Survey]) -> Html:
     some = [survey.reliability for survey in surveys]
     columns = [
         Column("dataset type", [survey.dataset_type for survey in surveys]),
-        Column("detections estimated", [one.num_estimated for one in some], is_number=True),
+        Column("estimated", [one.num_estimated for one in some], is_number=True),
         Column("errors expected", [one.total for one in some], is_number=True),
         Column("share", [one.total / one.num_estimated for one in some], is_number=True),
         Column("really wrong", [_ratio(int(one.wrong.sum()), one.num_labelled) for one in some], is_number=True),
@@ -170,9 +170,9 @@ def _without_empty(columns: Sequence[Column], *, caption: str = "") -> Html:
     )
 
 
-def _share(counts: "dict[str, int]") -> float | None:
+def _percentage_wrong(counts: "dict[str, int]") -> float | None:
     seen = sum(counts[verdict] for verdict in VERDICTS)
-    return _ratio(seen - counts["correct"], seen)
+    return round(100 * (seen - counts["correct"]) / seen, 1) if seen else None
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -88,7 +88,7 @@ def _traced(found: Findings, name: Naming) -> Section:
 
 def _errors(survey: Survey, name: Naming) -> Section:
     errors = mapping(dict(survey.errors or {}))
-    parts = [page_tables.errors_by_class(errors, name), _drawn(error_charts(survey, name))]
+    parts = [page_tables.errors_by_class(errors, survey.task, name), _drawn(error_charts(survey, name))]
     if survey.task == "classification":
         note = f"Accuracy {_percent(errors['accuracy'])} of {survey.num_labelled} inputs whose class is known."
     else:
@@ -115,7 +115,7 @@ def _note_of_thresholds(survey: Survey) -> str:
     if survey.task == "detection" and swept.lowest_shown is not None:
         notes.append(f"the lowest score shown is {swept.lowest_shown:.3f}")
         if swept.iou_thresh is not None:
-            notes.append(f"the model seems to suppress above an IoU of {swept.iou_thresh:.3g}")
+            notes.append(f"the model suppresses above an IoU of {swept.iou_thresh:.3g}")
         near = f"{shown_number(swept.near)} candidates an image, which nothing surer suppresses,"
         notes.append(f"{near} miss that score by 0.05 or less")
     now = swept.as_shown()

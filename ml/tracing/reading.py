@@ -23,8 +23,9 @@ from ml.loggers.strict_json import loads, parsing
 from ml.tracing import results
 from ml.tracing.fields import FieldSpec
 from ml.tracing.opening import TraceDatabase, open_all
-from ml.tracing.output import ClassificationOutput, DetectionOutput
-from ml.tracing.packing import unpack_array, unpack_candidates
+from ml.tracing.output import ClassificationOutput, DetectionOutput, NmsConfig
+from ml.tracing.overview import Overview, overview_of, version_of
+from ml.tracing.packing import unpack_array, unpack_candidates, unpack_logits
 from ml.tracing.record import FieldValue, Inference, Truth
 from ml.tracing.results import OfVersion, Result
 from ml.tracing.schema import PARTS
@@ -72,15 +73,26 @@ class Traces:
         """Yields inferences, sorted by dataset type, epoch, step and input id.
 
         Raises:
-            ConfigError: The selection is wrong, or a database cannot be read.
+            ConfigError: The selection is wrong, there is no such version, or a database cannot be read.
             FormatError: One is damaged.
         """
-        stream = located(self._databases, selection)
+        stream, is_empty = located(self._databases, selection), True
         while some := list(islice(stream, _AT_ONCE)):
+            is_empty = False
             parts = {name: parts_of(self._databases, some, name) for name in PARTS}
             for inference in some:
                 own = {name: rows[inference.row["id"]] for name, rows in parts.items()}
                 yield _traced(inference.row, own, self._databases[inference.database])
+        if is_empty:
+            self._require(selection)
+
+    def overview(self) -> Overview:
+        """Returns what there is: versions, and of each run how much of what.
+
+        Raises:
+            ConfigError, FormatError: A database cannot be read, or is damaged.
+        """
+        return overview_of(self._databases)
 
     # as frames
 
@@ -117,8 +129,13 @@ class Traces:
         return self._frame("detections", selection)
 
     def classifications(self, selection: Selection) -> "DataFrame":
-        """Returns what a classifier said, a row an inference."""
-        return self._frame("classifications", selection)
+        """Returns what a classifier said, a row an inference; ``logits`` is an array, shape (C,)."""
+        frame = self._frame("classifications", selection)
+        arrays = np.empty(len(frame), object)
+        for number, logits in enumerate(frame["logits"]):
+            arrays[number] = unpack_logits(logits)
+        frame["logits"] = arrays
+        return frame
 
     def truths(self, selection: Selection) -> "DataFrame":
         """Returns the true boxes, a row each."""
@@ -190,7 +207,14 @@ class Traces:
 
     def _frame(self, name: str, selection: Selection) -> "DataFrame":
         batches = table_batches(self._databases, name, selection)
-        return _to_pandas(batches, table_schema(self._databases, name))
+        frame = _to_pandas(batches, table_schema(self._databases, name))
+        if frame.empty:
+            self._require(selection)
+        return frame
+
+    def _require(self, selection: Selection) -> None:
+        """Raises a ``ConfigError`` that lists names, unless the version is there: then it has no such inferences."""
+        version_of(self.overview(), selection.model_name, selection.version_name)
 
 
 def open_traces(*databases: str | Path) -> Traces:
@@ -209,11 +233,11 @@ def open_traces(*databases: str | Path) -> Traces:
 
 
 def _traced(row: Mapped, parts: dict[str, list[Mapped]], database: TraceDatabase) -> Traced:
-    size = None if row["height"] is None or row["width"] is None else (int(row["height"]), int(row["width"]))
-    output, judged = _output(row, parts, size)
-    errors = [detection["error_probability"] for detection in judged]
-    known = np.array([np.nan if error is None else error for error in errors], np.float32)
     with parsing("no inference"):
+        size = None if row["height"] is None or row["width"] is None else (int(row["height"]), int(row["width"]))
+        output, judged = _output(row, parts, size)
+        errors = [detection["error_probability"] for detection in judged]
+        known = np.array([np.nan if error is None else error for error in errors], np.float32)
         inference = Inference(
             input_id=row["input_id"],
             dataset_type=row["dataset_type"],
@@ -223,6 +247,7 @@ def _traced(row: Mapped, parts: dict[str, list[Mapped]], database: TraceDatabase
             latency_s=row["latency_s"],
             output=output,
             num_candidates=row["num_candidates"],
+            setting=NmsConfig(row["score_thresh"], row["iou_thresh"], row["max_detections_per_image"]),
             truth=_truth(row, parts["ground_truths"], database.label_fields),
             features={f["alias"]: unpack_array(f["dtype"], f["shape"], f["data"]) for f in parts["features"]},
             fields=_fields(row, database.fields),
@@ -236,10 +261,12 @@ def _output(
     row: Mapped, parts: dict[str, list[Mapped]], size: tuple[int, int] | None
 ) -> tuple[DetectionOutput | ClassificationOutput, list[Mapped]]:
     for candidates in parts["candidates"]:
-        return unpack_candidates(candidates["data"], size or (0, 0)), parts["detections"]
+        output = unpack_candidates(candidates["data"], size or (0, 0))
+        if output.visible is None:
+            raise FormatError(f"the inference {row['id']} does not say what was visible")
+        return output, parts["detections"]
     for classified in parts["classifications"]:
-        logits = np.frombuffer(classified["logits"], "<f4").astype(np.float32)
-        return ClassificationOutput(logits, size), parts["classifications"]
+        return ClassificationOutput(unpack_logits(classified["logits"]), size), parts["classifications"]
     raise FormatError(f"the inference {row['id']} has no output")
 
 

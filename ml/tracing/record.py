@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml.loggers.strict_json import Json
-from ml.tracing.output import ClassificationOutput, DetectionOutput
+from ml.tracing.output import ClassificationOutput, DetectionOutput, NmsConfig
 
 FieldValue: TypeAlias = str | int | float | bool | Json
 FeatureArray: TypeAlias = npt.NDArray[np.float16] | npt.NDArray[np.float32]
@@ -70,6 +70,7 @@ class Inference:
         picture: A small PNG of the input; ``None``: none is kept.
         error_probability: How likely each visible detection is wrong, by descending score, shape (V,), or that the
             class is wrong, shape (1,); ``None``: there is no estimator.
+        setting: With what a detector ran.
     """
 
     input_id: str
@@ -85,3 +86,4 @@ class Inference:
     fields: Mapping[str, FieldValue] = field(default_factory=dict)
     picture: bytes | None = None
     error_probability: npt.NDArray[np.float32] | None = None
+    setting: NmsConfig = field(default_factory=NmsConfig)

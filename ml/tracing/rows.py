@@ -104,6 +104,7 @@ class RowMaker:
             "width": None if output.image_size is None else int(output.image_size[1]),
             "has_truth": truth is not None,
             "truth_label": None if truth is None or isinstance(truth, Truth) else _whole("truth", truth),
+            **inference.setting._asdict(),
             **self._columns(self._fields, inference.fields),
         }
         parts: dict[str, list[Row]] = {

@@ -6,7 +6,8 @@
     versions         id, model_name, name, created
     runs             id, uuid, token, version_id, rank, world_size, started, ended, host, pid, argv, lost
     inferences       id, run_id, input_id, dataset_type, epoch, rank, step, time, latency_s, height, width,
-                     num_candidates, num_kept, num_visible, mean_score, max_score, has_truth, truth_label, ... fields
+                     num_candidates, num_kept, num_visible, score_thresh, iou_thresh, max_detections_per_image,
+                     mean_score, max_score, has_truth, truth_label, ... fields
     detections       inference_id, number, candidate, x1, y1, x2, y2, score, label, error_probability
     candidates       inference_id, count, data
     classifications  inference_id, label, probability, error_probability, logits
@@ -45,6 +46,9 @@ PARTS: Final = ("detections", "candidates", "classifications", "features", "pict
 """The tables whose rows belong to an inference."""
 
 NAME_LENGTH = 255
+
+_SHOWN: Final = {"run"}
+"""What a reader's rows have beside the columns."""
 
 _TYPES: dict[str, type[sa.types.TypeEngine[Any]]] = {
     "str": AnyText,
@@ -175,6 +179,9 @@ def _made(fields: tuple[FieldSpec, ...], label_fields: tuple[FieldSpec, ...]) ->
         sa.Column("num_candidates", sa.BigInteger, nullable=False),
         sa.Column("num_kept", sa.BigInteger, nullable=False),
         sa.Column("num_visible", sa.BigInteger, nullable=False),
+        sa.Column("score_thresh", sa.Double),
+        sa.Column("iou_thresh", sa.Double),
+        sa.Column("max_detections_per_image", sa.BigInteger),
         sa.Column("mean_score", Real),
         sa.Column("max_score", Real),
         sa.Column("has_truth", sa.Boolean, nullable=False),
@@ -274,7 +281,7 @@ def _judged(score: str) -> list[sa.Column[Any]]:
 
 
 def _add_fields(table: sa.Table, specs: Sequence[FieldSpec]) -> None:
-    taken = {column.name.lower() for column in table.columns}
+    taken = {column.name.lower() for column in table.columns} | _SHOWN
     for spec in specs:
         if spec.name.lower() in taken:
             raise ConfigError(f"A field cannot be called {spec.name!r}: '{table.name}' has such a column. Rename it.")

@@ -14,12 +14,12 @@ import numpy as np
 from ml.detection.average_precision import MeanAveragePrecision, mean_average_precision
 from ml.detection.boxes import Detections
 from ml.loggers.strict_json import Json
-from ml.tracing.judging import MISSED, VERDICTS, Judgement
+from ml.tracing.judging import MISSED, TYPES, VERDICTS, Judgement
 from ml.tracing.output import ClassificationOutput, DetectionOutput
 from ml.tracing.reading import Traced
 from ml.tracing.record import Truth
 
-_TYPES = (*VERDICTS, MISSED)
+_TYPES = TYPES["detection"]
 
 
 class Summary:

@@ -156,7 +156,7 @@ class _Surveyor:
             self._num_labelled += 1
             self._summary.add(traced, judgement)
         if int(traced.id[:8], 16) < 2**32 * MAX_SWEPT / self._count:
-            self._sweep.add(output, inference.truth, inference.num_candidates)
+            self._sweep.add(output, inference.truth, inference.num_candidates, inference.setting)
         probability = self._estimated(traced)
         if probability is not None:
             self._reliability.add(probability, None if judgement is None else judgement.is_wrong)

@@ -5,8 +5,7 @@ what is above it, so both are done once, with all candidates, and every threshol
 
     precision(t) = found above t / shown above t        recall(t) = found above t / truths
 
-Scores are counted in hundredths. A trace does not say at which IoU the model suppressed: of the first images the
-number is taken that explains best what was shown and what was not.
+Scores are counted in hundredths. What was suppressed then, at the IoU with which the model ran, is suppressed now.
 """
 
 import math
@@ -17,17 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ml.detection.boxes import Detections
-from ml.detection.iou import iou
 from ml.detection.matching import match
 from ml.detection.nms import nms
-from ml.tracing.output import ClassificationOutput, DetectionOutput
+from ml.tracing.output import ClassificationOutput, DetectionOutput, NmsConfig
 from ml.tracing.record import Truth
 from ml.tracing.summary import answered
 
 BINS: Final = 100
 
-_TO_LEARN = 64
-_FEWEST_SUPPRESSED = 5
 _NEAR = 5  # bins
 
 Histogram = npt.NDArray[np.int64]
@@ -63,7 +59,7 @@ class Swept:
         num_images: How many were looked at.
         num_labelled: Of those, whose truth is known.
         num_truths: How many there are to find.
-        iou_thresh: At which the model seems to suppress; ``None``: it does not.
+        iou_thresh: Above which the model suppressed, in the last image; ``None``: it did not.
         lowest_shown: The lowest score that was shown; ``None``: nothing was.
         floor: Below it not all candidates of each image were kept.
         candidates: All that were kept.
@@ -113,7 +109,7 @@ class Swept:
 
 
 class Sweep:
-    """Takes what a model said of images, one after the other. Some images wait until the IoU is known.
+    """Takes what a model said of images, one after the other.
 
     Args:
         foreground_iou: From which on a detection finds a truth.
@@ -121,9 +117,7 @@ class Sweep:
 
     def __init__(self, foreground_iou: float = 0.5) -> None:
         self._foreground_iou = foreground_iou
-        self._waiting: list[tuple[DetectionOutput, Truth | None]] = []
         self._iou_thresh: float | None = None
-        self._is_known = False
         self._images = self._labelled = self._truths = 0
         self._histograms = np.zeros((5, BINS), np.int64)  # candidates, surviving, not shown, labelled, found
         self._lowest, self._floor, self._now = np.inf, 0.0, np.zeros(2, np.int64)
@@ -133,6 +127,7 @@ class Sweep:
         output: DetectionOutput | ClassificationOutput,
         truth: Truth | int | None,
         num_candidates: int,
+        setting: NmsConfig,
     ) -> None:
         """Takes what a model said of an image.
 
@@ -140,23 +135,18 @@ class Sweep:
             output: What is visible is decided.
             truth: ``None``: it is not known.
             num_candidates: How many candidates there were before some were left out.
+            setting: With what a detector ran.
         """
         if isinstance(output, ClassificationOutput):
             self._add_answer(output, truth)
             return
         if num_candidates > len(output) > 0:
             self._floor = max(self._floor, float(np.nan_to_num(output.scores).min()))
-        of_image = output, truth if isinstance(truth, Truth) else None
-        if self._is_known:
-            self._add(*of_image)
-            return
-        self._waiting.append(of_image)
-        if len(self._waiting) == _TO_LEARN:
-            self._learn()
+        self._iou_thresh = setting.iou_thresh
+        self._add(output, truth if isinstance(truth, Truth) else None)
 
     def swept(self) -> Swept:
         """Returns what came out of all that was added."""
-        self._learn()
         candidates, surviving, hidden, labelled, found = self._histograms.copy()
         lowest = None if np.isinf(self._lowest) else float(self._lowest)
         place = 0 if lowest is None else int(_bins(np.array([lowest]))[0])
@@ -174,13 +164,6 @@ class Sweep:
             found=found,
             now=(int(self._now[0]), int(self._now[1])),
         )
-
-    def _learn(self) -> None:
-        if not self._is_known and self._waiting:
-            self._iou_thresh, self._is_known = suppression([output for output, _ in self._waiting]), True
-        waiting, self._waiting = self._waiting, []
-        for of_image in waiting:
-            self._add(*of_image)
 
     def _add(self, output: DetectionOutput, truth: Truth | None) -> None:
         assert output.visible is not None, "it was decided"
@@ -226,48 +209,6 @@ class Sweep:
 
     def _count(self, row: int, bins: npt.NDArray[np.int64]) -> None:
         self._histograms[row] += np.bincount(bins, minlength=BINS)
-
-
-def suppression(outputs: "list[DetectionOutput]") -> float | None:
-    """Returns the IoU above which a model seems to suppress a box of the same class; ``None``: it does not.
-
-    It is that with which the fewest boxes are shown that it would have suppressed, or not shown that it would have
-    shown. Of several, a multiple of 0.05 or 0.01 is taken, or the middle.
-
-    Args:
-        outputs: What is visible is decided.
-    """
-    shown, hidden = [np.zeros(1)], [np.ones(1)]
-    for output in outputs:
-        assert output.visible is not None, "it was decided"
-        if not output.visible.any():
-            continue
-        scores = np.nan_to_num(output.scores)
-        seen = np.flatnonzero(output.visible)
-        # What is less sure than all that is shown may miss the score's threshold, or be one too many.
-        others = np.flatnonzero(~output.visible & (scores > scores[seen].min()))
-        for chosen, overlaps in ((seen, shown), (others, hidden)):
-            is_surer = (scores[seen][None] > scores[chosen][:, None]) & (
-                output.labels[seen][None] == output.labels[chosen][:, None]
-            )
-            meeting = np.where(is_surer, iou(output.boxes[chosen], output.boxes[seen]), 0.0)
-            overlaps.append(meeting.max(axis=1))
-    above, below = np.concatenate(shown), np.concatenate(hidden)
-    if len(below) - 1 < _FEWEST_SUPPRESSED:
-        return None
-    places = np.unique(np.concatenate([above, below]))
-    wrong = [int((above > place).sum() + (below <= place).sum()) for place in places]
-    if min(wrong) >= len(below) - 1:
-        return None
-    best = int(np.argmin(wrong))
-    low = float(places[best])
-    high = float(places[best + 1]) if best + 1 < len(places) else low
-    middle = (low + high) / 2
-    for step in (0.05, 0.01):
-        nearest = round(middle / step) * step
-        if low <= nearest < high:
-            return round(nearest, 2)
-    return middle
 
 
 def _bins(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:

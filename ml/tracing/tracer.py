@@ -40,7 +40,7 @@ from ml.tracing.record import Identity
 from ml.tracing.saving import Saver
 from ml.tracing.task import Output, Size, Task
 from ml.tracing.tracer_stats import TracerStats
-from ml.tracing.watching import OWN, Call, CallArguments, Watcher, called
+from ml.tracing.watching import OWN, Call, CallArguments, Watcher
 from ml.tracing.wrapped import target_modules, unwrapped
 
 if TYPE_CHECKING:
@@ -168,7 +168,9 @@ class ModelTracer:
     def _trace(self, model_input: object, arguments: CallArguments) -> object:
         """Calls the model, keeps what it said, and returns its very output."""
         model = self._opened()
-        return called(model, model_input) if self._is_forked else self._watcher.call(model, model_input, arguments)
+        if self._is_forked:
+            return self._watcher.call_unwatched(model, model_input)
+        return self._watcher.call(model, model_input, arguments)
 
     def _inner(self) -> nn.Module:
         return unwrapped(self._opened())
@@ -286,8 +288,9 @@ class ModelTracer:
         self._saver.close(timeout_s)
 
     def after_fork_in_child(self) -> None:
-        """Makes this copy inert: it calls the model, and keeps nothing."""
+        """Makes this copy inert: it calls the model, with the setting that was chosen, and keeps nothing."""
         self._is_forked = True
+        self._watcher.after_fork_in_child()
         forget_at_exit(self)
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -9,7 +9,8 @@ class TracerStats(NamedTuple):
 
     Attributes:
         calls: Of the model.
-        inputs: In these calls, as far as their number could be told.
+        inputs: In those that the model answered; of a call whose number of inputs cannot be told, one. As many are
+            ``saved``, ``pending``, ``dropped``, or ``failed`` as a kind that counts inferences.
         saved: Inferences that are in the database.
         pending: That wait for it.
         dropped: That were given up, by reason: ``queue_full``, ``closed``, ``deadline``.

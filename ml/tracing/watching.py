@@ -4,7 +4,7 @@ What fails here costs what is kept of the call, never the call.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from functools import partial
 from itertools import count
 from typing import NamedTuple, Protocol
@@ -25,7 +25,7 @@ from ml.tracing.layers import LayerFeatures
 from ml.tracing.options import Options
 from ml.tracing.output import NmsConfig
 from ml.tracing.record import Inference
-from ml.tracing.settings import SharedContext
+from ml.tracing.settings import SharedContext, turns_of
 from ml.tracing.task import Output, Size, Task
 from ml.tracing.timing import Stopwatch
 from ml.tracing.wrapped import unwrapped
@@ -121,7 +121,9 @@ class Watcher:
         self._reader, self._task, self._options, self._failures = reader, task, options, failures
         self._fields, self._label_fields = fields, label_fields
         self._recorder, self._layers, self._maker, self._deliver = recorder, layers, maker, deliver
-        self._applied = SharedContext(self._setting, partial(failures.add, "setting"))
+        turns = turns_of(reader._inner())
+        has_own = options.nms == NmsConfig()
+        self._applied = turns.own if has_own else SharedContext(self._setting, partial(failures.add, "setting"), turns)
         self._lock, self._of_thread = Lock(), ThreadLocal()
         self._numbers, self._calls, self._inputs, self._disagreements = count(1), 0, 0, 0
 
@@ -145,19 +147,31 @@ class Watcher:
         """
         asked = self._asked(model_input, arguments)
         if asked is None:
-            with self._applied:
-                return called(model, model_input)
+            return self.call_unwatched(model, model_input)
         with self._recorder.armed() as collect, self._applied:
             watch = Stopwatch(self._options.clock)
             output = called(model, model_input)
             elapsed_s = watch.stop()
             captured = collect()
-        self._keep(asked, model, model_input, output, captured, elapsed_s)
+        self._count(len(asked.sizes))  # of a call that the model answered: what it raised is no loss
+        self._keep(asked, model, output, captured, elapsed_s)
         return output
 
+    def call_unwatched(self, model: nn.Module, model_input: object) -> object:
+        """Calls a model with the setting that was chosen, and keeps nothing."""
+        with self._applied:
+            return called(model, model_input)
+
+    def after_fork_in_child(self) -> None:
+        """Lets go of what other threads, which are not in the child, held."""
+        self._applied.after_fork_in_child()
+
+    def _count(self, inputs: int) -> None:
+        with self._lock:
+            self._inputs += inputs
+
     def _setting(self) -> AbstractContextManager[None]:
-        nms = self._options.nms
-        return nullcontext() if nms == NmsConfig() else self._reader._apply_nms_config(self._reader._inner(), nms)
+        return self._reader._apply_nms_config(self._reader._inner(), self._options.nms)
 
     def _asked(self, model_input: object, arguments: CallArguments) -> Asked | None:
         """Returns what is known before the call; ``None``: it is not an input that can be traced, which is counted."""
@@ -170,10 +184,9 @@ class Watcher:
         try:
             sizes = self._reader._get_image_sizes(model_input)
         except Exception as error:
+            self._count(1)
             self._failures.add("input", error)
             return None
-        with self._lock:
-            self._inputs += len(sizes)
         ids = None if input_ids is None else _checked_ids(input_ids, len(sizes))
         rows = columns_of(self._fields, fields, len(sizes), partial(self._failures.add, "field"))
         known = None if truths is None else self._task.truths(truths, len(sizes), self._label_fields)
@@ -181,35 +194,39 @@ class Watcher:
             try:
                 ids = input_ids_of(model_input, len(sizes))
             except Exception as error:
+                self._count(len(sizes))
                 self._failures.add("input", error, len(sizes))
                 return None
-        return Asked(ids, sizes, dataset_type, epoch, next(self._numbers), self._options.wall_clock(), rows, known)
+        pictures = self._maker.pictures(model_input, len(sizes))
+        number, now_s = next(self._numbers), self._options.wall_clock()
+        return Asked(ids, sizes, dataset_type, epoch, number, now_s, rows, known, pictures)
 
     def _keep(
         self,
         asked: Asked,
         model: nn.Module,
-        model_input: object,
         output: object,
         captured: Mapping[str, object],
         elapsed_s: Callable[[], float],
     ) -> None:
-        """Reads an output, and hands on what is to be kept; never raises."""
+        """Reads an output, and hands on what is to be kept; raises nothing but what interrupts it, such as Ctrl-C."""
         try:
             with torch.no_grad():
                 self._layers.remember(captured)
-                inferences = self._read(asked, model, model_input, output, captured, elapsed_s)
+                inferences = self._read(asked, model, output, captured, elapsed_s)
             if inferences:
                 self._deliver(inferences)
         except Exception as error:
             hint = "The model is in training mode, where it may have another output." if model.training else ""
             self._failures.add("parse", error, len(asked.sizes), hint=hint)
+        except BaseException:
+            self._failures.add("parse", "It was interrupted.", len(asked.sizes))
+            raise
 
     def _read(
         self,
         asked: Asked,
         model: nn.Module,
-        model_input: object,
         output: object,
         captured: Mapping[str, object],
         elapsed_s: Callable[[], float],
@@ -223,7 +240,7 @@ class Watcher:
             del self._of_thread.call
         if len(outputs) != len(asked.sizes):
             raise LogValueError(f"the output of {len(asked.sizes)} inputs was parsed to that of {len(outputs)}")
-        inferences = self._maker.made(asked, outputs, captured, config, elapsed_s(), model_input)
+        inferences = self._maker.made(asked, outputs, captured, config, elapsed_s())
         self._compare(outputs, output, asked.sizes, config)
         return inferences
 

@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from ml.tracing.output import ClassificationOutput, DetectionOutput
+from ml.tracing.output import ClassificationOutput, DetectionOutput, NmsConfig
 from ml.tracing.record import Identity, Inference, Truth
 
 IDENTITY = Identity("fcos", "v1", "a" * 64, "detection", 10)
+SETTING = NmsConfig(0.25, None, 300)
 
 
 def output(count=5, visible=3, classes=4, seed=0):
@@ -25,7 +26,7 @@ def output(count=5, visible=3, classes=4, seed=0):
 
 def detected(input_id="a", *, dataset_type="val", epoch=0, step=1, candidates=None, **columns):
     candidates = output() if candidates is None else candidates
-    given = {"time_s": 1_767_323_045.678901, "latency_s": 0.25, "num_candidates": 1000} | columns
+    given = {"time_s": 1_767_323_045.678901, "latency_s": 0.25, "num_candidates": 1000, "setting": SETTING} | columns
     return Inference(input_id, dataset_type, epoch, step, output=candidates, **given)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from ml.media.image import encode_png
 from ml.tracing.evaluator import Evaluator
 from ml.tracing.fields import FieldSpec
+from ml.tracing.output import NmsConfig
 from ml.tracing.record import Identity, Inference
 from tests.tracing.said import keep, said, there
 
@@ -82,6 +83,7 @@ def _inference(number, output, truth, dataset_type, epoch, has_picture):
         truth,
         fields={"camera": "left" if number % 2 else "right"},
         picture=PICTURE if has_picture else None,
+        setting=NmsConfig(0.1, 0.5),
     )
 
 

@@ -53,11 +53,13 @@ def test_without_thresholds_the_model_is_not_touched_and_its_own_setting_is_foll
     with logger_of(model, tmp_path) as logger:
         logger(images())
         assert not touched
-        model.__class__ = kind
+        object.__setattr__(model, "__class__", kind)
         model.score_thresh = 0.62
         output = logger(images(seed=1))
 
     assert [kept.output.visible.sum() for kept in traced(tmp_path)][2:] == [len(shown["boxes"]) for shown in output]
+    assert all((shown["scores"] > 0.62).all() for shown in output)
+    assert [kept.setting.score_thresh for kept in traced(tmp_path)] == [0.5, 0.5, 0.62, 0.62]
 
 
 @pytest.mark.parametrize(

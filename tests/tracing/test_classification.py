@@ -36,6 +36,9 @@ def test_a_classifier_is_watched_with_and_without_truth(tmp_path, where):
     kept = traced(tmp_path)
     assert [one.truth for one in kept] == [0, 1, 2, 0, None, None, None, None]
     assert np.array_equal([one.output.logits for one in kept[:4]], expected.detach())
+    with open_traces(tmp_path / "traces.db") as traces:
+        frame = traces.classifications(Selection("cnn", "v1", "a"))
+    assert np.array_equal(np.stack(frame["logits"]), expected.detach())
     assert kept[0].output.image_size == (16, 16)
     assert kept[4].features["conv"].shape == (4,)
     assert seen.detections_per_image == 1

@@ -280,7 +280,10 @@ def test_a_baseline_is_kept_as_a_result_and_read_back(tmp_path):
 
     with open_traces(file) as traces:
         _, made = make_baseline(traces, of._replace(dataset_type="val"))
-        with pytest.raises(ConfigError, match="there are none of fcos v1 with the dataset type 'test'"):
+        with pytest.raises(
+            ConfigError,
+            match=r"no inferences with the dataset type 'test' .*There are: train \(epochs 0\), val \(epochs 0\)\.",
+        ):
             make_baseline(traces, of._replace(dataset_type="test"))
     read = evaluator.baseline("usual")
     assert len(evaluator.baseline("with train").images) == 61

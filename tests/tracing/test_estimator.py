@@ -232,6 +232,18 @@ def test_a_result_without_an_estimator_has_none(tmp_path):
             assert load_estimator(traces, OF, result.name) is None
 
 
+def test_a_logger_says_why_a_result_has_no_estimator(tmp_path):
+    with tracer_of(detector(), tmp_path) as tracer:
+        tracer(images(1), None)
+        tracer.wait_for_save()
+    with open_traces(tmp_path / "traces.db") as traces:
+        data = {"estimator": None, "no_estimator": "no detection is right"}
+        traces.save_result(tracer.identity, Result("first", "default", 0, NOW, NOW, {}, data))
+
+    with pytest.raises(ConfigError, match=r"'first' has no estimator of errors: no detection is right\. Leave"):
+        logger_of(detector(), tmp_path, result_name="first")
+
+
 def test_errors_of_a_classifier_are_estimated_too(tmp_path):
     file = tmp_path / "traces.db"
     keep(file, classifications(600, seed=0), CLASSIFIER)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from ml.core.errors import ConfigError
+from ml.core.errors import ConfigError, FormatError
 from ml.detection.average_precision import mean_average_precision
 from ml.detection.boxes import Detections
 from ml.tracing.evaluator import Evaluator
@@ -110,6 +110,25 @@ def test_what_has_no_figure_is_null(file):
     assert (data["map"], data["classes"]["0"]["ap"], data["estimator"]) == (None, None, None)
     assert data["no_estimator"] == "no detection is right on the 1 images to learn from"
     json.dumps(data, allow_nan=False)
+
+
+def test_what_cannot_be_evaluated_is_told_apart_from_what_is_not_there(file):
+    keep(file, [inference(said([TRUE]), dataset_type="deploying", epoch=epoch) for epoch in (0, 1)])
+
+    with pytest.raises(ConfigError, match=r"'val' .*There are: deploying \(epochs 0-1\)\."):
+        evaluator(file).request_evaluation()
+    with pytest.raises(ConfigError, match=r"1 inferences without a truth and none with one"):
+        evaluator(file).request_evaluation(options={"dataset_type": "deploying"})
+    with pytest.raises(ConfigError, match=r"There is no model 'fcso'\. There are: fcos\."):
+        evaluator(file, "fcso").request_evaluation()
+
+
+@pytest.mark.parametrize("method", ["default", "drift"])
+def test_a_version_of_several_tasks_is_damage(file, method):
+    keep(file, [inference(said([TRUE]), there(), input_id="a"), inference(answered(1, 0), 0, input_id="b")])
+
+    with pytest.raises(FormatError, match="fcos v1 has inferences of several tasks"):
+        evaluator(file).request_evaluation(method)
 
 
 def test_a_classifier_has_an_accuracy_and_confused_classes(file):

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 import pytest
 
 from ml.tracing.evaluator import Evaluator
-from ml.tracing.findings import epochs_text, find
-from ml.tracing.overview import overview, results_of
+from ml.tracing.findings import find
+from ml.tracing.overview import epochs_text, overview, results_of
 from ml.tracing.selection import Selection
 from tests.tracing.said import CLASSIFIER, DETECTOR, answered, inference, keep, said, there
 

@@ -266,6 +266,10 @@ def test_a_classifier_has_a_page_too(tmp_path):
     assert f"Accuracy {accuracy:.1%} of 40 inputs whose class is known." in text
     assert '<h2 id="s2">Sureness</h2>' in text
     assert "owl" in text
+    columns = ["class", "truths", "correct", "classification", "% wrong"]  # it has no other types of error
+    errors = text[text.index("Errors: val</h2>") :]
+    assert re.findall(r"<th[^>]*>([^<]*)</th>", errors[: errors.index("</table>")]) == columns
+    assert "detections" not in errors[: errors.index("</section>")]
     precision = threshold_charts(found.surveys)[1].curves[0]
     assert precision.y[0] == pytest.approx(accuracy)
 

@@ -44,12 +44,29 @@ def restarted(where):
         ({"run": "first", "n_epoch": 1}, [("first", 1, "x")]),
         ({"run": "third"}, []),
         ({"run": "second", "n_epoch": "all"}, [("second", 0, "y"), ("second", 0, "x"), ("second", 1, "x")]),
-        ({"version_name": "v2"}, []),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
 def test_an_epoch_is_that_of_the_newest_run_that_has_it(restarted, chosen, expected):
     assert found(restarted, LATEST._replace(**chosen)) == expected
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"model_name": "fcso"}, r"There is no model 'fcso'\. There are: fcos\."),
+        ({"version_name": "v2"}, r"There is no version 'v2' of the model 'fcos'\. There are: v1\."),
+        ({"version_name": "v2", "n_epoch": "all"}, r"There is no version 'v2' of the model 'fcos'\. There are: v1\."),
+    ],
+    ids=["model", "version", "all epochs"],
+)
+def test_a_version_that_is_not_there_is_refused_and_one_without_such_inferences_is_empty(restarted, wrong, said):
+    with open_traces(restarted) as traces:
+        for read in (traces.read, traces.inferences, traces.detections, traces.features):
+            with pytest.raises(ConfigError, match=said):
+                list(read(LATEST._replace(**wrong)))
+        assert traces.detections(LATEST._replace(dataset_type="train")).empty
+        assert not list(traces.read(LATEST._replace(dataset_type="train")))
 
 
 def test_all_is_every_epoch_of_every_run(restarted):

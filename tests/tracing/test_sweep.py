@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from ml.detection.nms import nms
 from ml.tracing.output import NmsConfig
-from ml.tracing.sweep import BINS, Sweep, suppression
+from ml.tracing.sweep import BINS, Sweep
 from ml.tracing.visibility import decided
 from tests.tracing.said import answered, said, there
 
@@ -24,9 +23,9 @@ def test_a_cut_is_what_the_model_would_have_shown_with_that_threshold(threshold)
     sweep, shown, found, truths = Sweep(), 0, 0, 0
     for seed in range(30):
         output, truth = crowded(seed, NmsConfig(0.6, 0.5))
-        sweep.add(output, truth, len(output))
+        sweep.add(output, truth, len(output), NmsConfig(0.6, 0.5))
         other = Sweep()  # of what the model would show, asked anew
-        other.add(decided(output, NmsConfig(threshold, 0.5)), truth, len(output))
+        other.add(decided(output, NmsConfig(threshold, 0.5)), truth, len(output), NmsConfig(threshold, 0.5))
         now = other.swept().now
         shown, found, truths = shown + now[0], found + now[1], truths + len(truth.labels)
 
@@ -41,30 +40,11 @@ def test_a_cut_is_what_the_model_would_have_shown_with_that_threshold(threshold)
     assert 0 < swept.near < swept.cut(50).shown_per_image
 
 
-@pytest.mark.parametrize("iou_thresh", [0.3, 0.45, 0.5, 0.65, None])
-def test_the_iou_of_the_suppression_is_found_out_from_what_was_shown(iou_thresh):
-    outputs = [crowded(seed, NmsConfig(0.1, iou_thresh))[0] for seed in range(40)]
-
-    found = suppression(outputs)
-
-    assert found == (None if iou_thresh is None else pytest.approx(iou_thresh, abs=0.02))
-    for output in outputs if found else []:
-        sure = np.flatnonzero(output.scores > 0.1)
-        kept = nms(output.boxes[sure], output.scores[sure], output.labels[sure], iou_threshold=found)
-        assert set(sure[kept]) == set(np.flatnonzero(output.visible))
-
-
-def test_a_limit_of_detections_is_no_suppression():
-    outputs = [crowded(seed, NmsConfig(0.1, None, 10))[0] for seed in range(40)]
-
-    assert suppression(outputs) is None
-
-
 def test_what_was_not_kept_of_an_image_is_told():
     sweep = Sweep()
-    sweep.add(said([[0, 0, 9, 9]] * 3, scores=[0.9, 0.5, 0.25]), None, 3)
+    sweep.add(said([[0, 0, 9, 9]] * 3, scores=[0.9, 0.5, 0.25]), None, 3, NmsConfig())
     assert sweep.swept().floor == 0
-    sweep.add(said([[0, 0, 9, 9]] * 3, scores=[0.9, 0.5, 0.25]), None, 1000)
+    sweep.add(said([[0, 0, 9, 9]] * 3, scores=[0.9, 0.5, 0.25]), None, 1000, NmsConfig())
     assert sweep.swept().floor == 0.25
     assert sweep.swept().num_images == 2
 
@@ -72,7 +52,7 @@ def test_what_was_not_kept_of_an_image_is_told():
 def test_answers_of_a_classifier_are_cut_by_their_probability():
     sweep = Sweep()
     for logits, truth in (((9, 0), 0), ((0, 9), 0), ((0.1, 0), 0), ((0.1, 0), None)):
-        sweep.add(answered(*logits), truth, 1)
+        sweep.add(answered(*logits), truth, 1, NmsConfig())
 
     swept = sweep.swept()
 
@@ -85,8 +65,8 @@ def test_answers_of_a_classifier_are_cut_by_their_probability():
 def test_nothing_and_no_numbers_are_counted_as_they_are():
     sweep = Sweep()
     assert sweep.swept().as_shown() is None
-    sweep.add(said(), there(), 0)
-    sweep.add(said([[0, 0, np.nan, 9]], scores=[np.nan]), there([[0, 0, 9, 9]]), 1)
+    sweep.add(said(), there(), 0, NmsConfig())
+    sweep.add(said([[0, 0, np.nan, 9]], scores=[np.nan]), there([[0, 0, 9, 9]]), 1, NmsConfig())
 
     swept = sweep.swept()
 

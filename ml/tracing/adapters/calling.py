@@ -192,7 +192,7 @@ def candidates_of(
     Raises:
         LogValueError: The shapes do not belong together.
     """
-    corners, shares = (torch.as_tensor(array).detach() for array in (boxes, scores))
+    corners, shares = _tensor(boxes), _tensor(scores)
     if corners.ndim != 2 or shares.ndim != 2 or corners.shape != (len(shares), 4):
         raise LogValueError(
             f"boxes (N, 4) have scores (N, C), got {tuple(corners.shape)} and {tuple(shares.shape)}",
@@ -205,7 +205,12 @@ def candidates_of(
         boxes=array_of(corners[candidates], torch.float32),
         scores=array_of(best.values[:most], torch.float32),
         labels=array_of(numbers % count, torch.int64),
-        logits=None if logits is None else array_of(torch.as_tensor(logits).detach()[candidates], torch.float32),
+        logits=None if logits is None else array_of(_tensor(logits)[candidates], torch.float32),
         candidates=array_of(candidates, torch.int64),
         image_size=image_size,
     )
+
+
+def _tensor(values: Tensor | npt.NDArray[np.floating]) -> Tensor:
+    """Returns values as a tensor where they are: ``torch.as_tensor`` would move them to the default device."""
+    return values.detach() if isinstance(values, Tensor) else torch.from_numpy(np.asarray(values))
