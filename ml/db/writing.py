@@ -60,7 +60,7 @@ class BatchWriter(Generic[ItemT]):
         self._where, self._commit, self._unit = where, commit, unit
         self._size_of, self._count_of = size_of, count_of
         self.tally = Tally()
-        self._pause_s, self._told_s = 0.0, dict[str, float]()
+        self._pause_s, self._quiet_until_s = 0.0, dict[str, float]()
         self._is_whole, self._closed = True, False
         self._worker: Worker[tuple[ItemT, ...]] = Worker(
             thread, self._handle, max_bytes=max_bytes, idle=idle, gather_bytes=min(gather_bytes, max_bytes // 4)
@@ -131,8 +131,8 @@ class BatchWriter(Generic[ItemT]):
     def tell(self, kind: str, message: str, *arguments: object) -> None:
         """Warns, of each kind at most once a minute."""
         now_s = time.monotonic()
-        if now_s >= self._told_s.get(kind, now_s):
-            self._told_s[kind] = now_s + _TELL_EVERY_S
+        if now_s >= self._quiet_until_s.get(kind, now_s):
+            self._quiet_until_s[kind] = now_s + _TELL_EVERY_S
             _log.warning(message, *arguments)
 
     def write(self, items: Sequence[ItemT]) -> float | None:

@@ -20,7 +20,6 @@ import numpy.typing as npt
 from ml.core.errors import ConfigError, FormatError
 from ml.loggers.strict_json import Json, parsing, text
 from ml.tracing.binning import QUANTITIES, BinNumbers, Bins, Seen, bins_of, seen_of
-from ml.tracing.output import DetectionOutput
 from ml.tracing.overview import dataset_types_text
 from ml.tracing.plain import count, listed, mapping, vector, whole
 from ml.tracing.reading import Traces
@@ -76,7 +75,7 @@ def make_baseline(traces: Traces, selection: Selection) -> tuple[int | None, Bas
     sample, tasks, epochs = Sample[Seen](MAX_IMAGES), set[str](), set[int]()
     for traced in traces.read(selection):
         output = traced.inference.output
-        tasks.add("detection" if isinstance(output, DetectionOutput) else "classification")
+        tasks.add(output.task)
         epochs.add(traced.inference.epoch)
         sample.add(traced.id, seen_of(output))
     if not tasks:

@@ -18,7 +18,6 @@ from ml.core.errors import LogValueError
 from ml.io.worker import Lock
 from ml.tracing.baseline import Baseline
 from ml.tracing.binning import BinNumbers, seen_of
-from ml.tracing.output import DetectionOutput
 from ml.tracing.record import Inference
 from ml.tracing.shift import measured, thresholds
 
@@ -99,7 +98,7 @@ class DriftMonitor:
             LogValueError: One is of another task; none of them was counted.
         """
         for inference in inferences:
-            task = "detection" if isinstance(inference.output, DetectionOutput) else "classification"
+            task = inference.output.task
             if task != self._baseline.task:
                 raise LogValueError(f"the baseline is one of {self._baseline.task}, and this is {task}")
         binned, found = [self._baseline.bins.numbers_of(seen_of(inference.output)) for inference in inferences], []

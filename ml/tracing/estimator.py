@@ -78,7 +78,7 @@ class ErrorEstimator:
         Raises:
             LogValueError: It is an output of another task, or a feature is missing or has another shape.
         """
-        task = "detection" if isinstance(output, DetectionOutput) else "classification"
+        task = output.task
         if task != self.task:
             raise LogValueError(f"errors of {self.task} are estimated, and this is {task}")
         return self.probabilities(self.rows(evidence_of(output), features)).astype(np.float32)

@@ -9,7 +9,6 @@ from ml.tracing.baseline import the_task
 from ml.tracing.examples import Example, example_of, lacking, parts_by_image
 from ml.tracing.fitting import fit
 from ml.tracing.judging import Thresholds, judge
-from ml.tracing.output import DetectionOutput
 from ml.tracing.overview import dataset_types_text
 from ml.tracing.reading import Traces
 from ml.tracing.sampling import Sample
@@ -84,7 +83,7 @@ def evaluate(traces: Traces, selection: Selection, options: EvaluationOptions) -
         summary.add(traced, judgement)
         sample.add(traced.id, (traced.inference.input_id, example_of(traced, judgement)))
         epochs.add(traced.inference.epoch)
-        tasks.add("detection" if isinstance(traced.inference.output, DetectionOutput) else "classification")
+        tasks.add(traced.inference.output.task)
     if not epochs:
         raise ConfigError(
             f"Nothing can be evaluated: of {selection.model_name} {selection.version_name} there are {unlabelled} "

@@ -42,7 +42,9 @@ def _found_by_model(base: Callable[P, TracerT], handlers: Handlers[TracerT]) -> 
     def make(*args: P.args, **kwargs: P.kwargs) -> TracerT:
         model = args[0] if args else kwargs.get("model")
         if not isinstance(model, nn.Module):
-            raise ConfigError(f"model is a torch.nn.Module, got {model!r:.80}.")
+            raise ConfigError(
+                f"model is a torch.nn.Module, got {model!r:.80}. Wrap a function: CalledModule(function)."
+            )
         handler = handlers.handling(unwrapped(model))
         if handler is None:
             raise unknown(model)

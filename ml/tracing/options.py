@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ml.core.errors import ConfigError
+from ml.db.files import sqlite_file
 from ml.tracing.destination import ENDPOINT_VARIABLE
+from ml.tracing.features import Reduction
 from ml.tracing.output import NmsConfig
 
 if TYPE_CHECKING:
     from ml.loggers.multi import MultiLogger
-    from ml.tracing.features import Reduction
 
 Epochs = Literal["latest", "all"] | int
 Fields = Sequence[Mapping[str, str]]
@@ -35,7 +36,7 @@ class Options(NamedTuple):
     n_class: int | None
     nms: NmsConfig
     database: str | Path
-    feature_reductions: "Mapping[str, Reduction] | None"
+    feature_reductions: Mapping[str, Reduction] | None
     max_candidates: int
     thumbnail_px: int | None
     logger: "MultiLogger | None"
@@ -68,6 +69,15 @@ class Options(NamedTuple):
             raise ConfigError(
                 f"feature_reductions names {', '.join(map(repr, unknown))}, which target_layers does not."
             )
+        for alias, reduction in (self.feature_reductions or {}).items():
+            if not isinstance(reduction, Reduction):
+                raise ConfigError(
+                    f"feature_reductions has a Reduction for each alias, and {reduction!r:.80} for {alias!r}."
+                    ' Write Reduction("mean").'
+                )
+        file = sqlite_file(self.database)
+        if file is not None and file.is_dir():
+            raise ConfigError(f"database is a file or a URL, and {str(file)!r:.200} is a directory.")
         self.nms.checked()
         return self._replace(api_endpoint=self.api_endpoint or os.environ.get(ENDPOINT_VARIABLE) or None)
 

@@ -6,7 +6,7 @@ of them the user sees, under the setting with which the model ran.
 
 from dataclasses import dataclass
 from operator import index
-from typing import NamedTuple, SupportsFloat, SupportsIndex
+from typing import ClassVar, Literal, NamedTuple, SupportsFloat, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +66,8 @@ class DetectionOutput:
             ``ml.tracing.visibility``.
     """
 
+    task: ClassVar[Literal["detection"]] = "detection"
+
     boxes: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
@@ -119,6 +121,8 @@ class ClassificationOutput:
         logits: Shape (C,), float32, before the softmax.
         image_size: Height and width of the input, in pixels; ``None`` where it is no image.
     """
+
+    task: ClassVar[Literal["classification"]] = "classification"
 
     logits: npt.NDArray[np.float32]
     image_size: tuple[int, int] | None = None

@@ -50,7 +50,7 @@ def size_of(inference: Inference) -> int:
         arrays.append(output.logits)
     size = sum(array.nbytes for array in arrays if array is not None) + len(inference.picture or b"")
     if isinstance(inference.truth, Truth):
-        size += _DETECTION_BYTES * len(inference.truth.labels) * (1 + len(inference.truth.fields[:1]))
+        size += _DETECTION_BYTES * len(inference.truth.labels) * (2 if inference.truth.fields else 1)
     return size + _INFERENCE_BYTES + sum(_size_of_field(value) for value in inference.fields.values())
 
 

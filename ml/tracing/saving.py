@@ -129,7 +129,7 @@ class Saver:
         with self._traces() as traces:
             return export(traces, self.selection(), output_path)
 
-    def check_endpoint(self) -> str:
+    def endpoint(self) -> str:
         """Returns the endpoint.
 
         Raises:
@@ -143,7 +143,7 @@ class Saver:
         """Sends the selection; see ``ModelTracer.upload``."""
         from ml.tracing.upload import TIMEOUT_S, upload
 
-        endpoint = self.check_endpoint()
+        endpoint = self.endpoint()
         self._flush()
         if self._uploader is not None:  # which has the spool
             self._uploader.flush(TIMEOUT_S)
@@ -166,7 +166,7 @@ class Saver:
         from ml.tracing.destination import destination_of
         from ml.tracing.upload import Uploader
 
-        destination = destination_of(self.check_endpoint(), self._options.api_key)
+        destination = destination_of(self.endpoint(), self._options.api_key)
         # All epochs of this run: of an earlier one that is not the latest any more, some may still be on the way.
         own = self.selection()._replace(n_epoch="all", run=self._writer.run)
         return Uploader(self._traces, own, destination, self._spool())

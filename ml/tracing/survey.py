@@ -146,7 +146,7 @@ class _Surveyor:
     def add(self, traced: Traced) -> None:
         inference, output = traced.inference, traced.inference.output
         self.num_inferences += 1
-        self._dataset_type, self._task = inference.dataset_type, _task_of(traced)
+        self._dataset_type, self._task = inference.dataset_type, inference.output.task
         self._runs[traced.run] = None
         self._epochs.add(inference.epoch)
         self._tally.add([inference])
@@ -226,10 +226,6 @@ class _Surveyor:
             heapq.heappush(self._worst, entry)
         else:
             heapq.heappushpop(self._worst, entry)
-
-
-def _task_of(traced: Traced) -> str:
-    return "detection" if isinstance(traced.inference.output, DetectionOutput) else "classification"
 
 
 def _scores(traced: Traced) -> npt.NDArray[np.float64]:

@@ -220,7 +220,8 @@ class ModelTracer:
     def export(self, output_path: str | Path | None = None) -> Path | None:
         """Writes the inferences of this version to a ZIP file, those of all ranks together.
 
-        Which epochs is what ``n_epoch`` says. Other ranks' inferences are there as far as they are saved: let each rank
+        Which epochs is what ``n_epoch`` says. What this process has not saved yet is waited for, 30 s at most. Other
+        ranks' inferences are there as far as they are saved: let each rank
         ``wait_for_save``, and then wait for each other, before this.
 
         Args:
@@ -238,6 +239,8 @@ class ModelTracer:
     def upload(self) -> "UploadReport | None":
         """Sends the inferences of this version that were not sent yet; again sends what is missing.
 
+        What is not saved yet is waited for, 30 s at most.
+
         Returns:
             What was sent; ``None`` on ranks that are not the primary one, which send nothing.
 
@@ -245,7 +248,7 @@ class ModelTracer:
             ConfigError: There is no endpoint: neither ``api_endpoint`` nor ``ML_API_ENDPOINT``.
             WriteError: It cannot be sent now.
         """
-        self._saver.check_endpoint()
+        self._saver.endpoint()
         return self._saver.upload() if self._is_primary else None
 
     def selection(self) -> "Selection":

@@ -146,6 +146,8 @@ class Watcher:
                 was not called.
         """
         asked = self._asked(model_input, arguments)
+        with self._lock:
+            self._calls += 1
         if asked is None:
             return self.call_unwatched(model, model_input)
         with self._recorder.armed() as collect, self._applied:
@@ -179,8 +181,6 @@ class Watcher:
         check_names(self._fields, fields)
         if not _is_name(dataset_type):
             raise ConfigError(f"dataset_type is a name, such as 'val', got {dataset_type!r:.80}.")
-        with self._lock:
-            self._calls += 1
         try:
             sizes = self._reader._get_image_sizes(model_input)
         except Exception as error:

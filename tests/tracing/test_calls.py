@@ -74,6 +74,10 @@ def test_without_thresholds_the_model_is_not_touched_and_its_own_setting_is_foll
         ),
         ({"target_layers": {"": "head"}}, "target_layers maps"),
         ({"feature_reductions": {"b": Reduction()}}, "feature_reductions names 'b'"),
+        (
+            {"target_layers": {"a": "backbone"}, "feature_reductions": {"a": "mean"}},
+            "has a Reduction for each alias, and 'mean' for 'a'",
+        ),
         ({"additional_fields": [{"name": "camera"}]}, "additional_fields lists a name and a type"),
         ({"additional_fields": [{"name": "camera", "type": "text"}]}, "there are str, int, float, bool, json"),
         ({"additional_fields": [{"name": "input_ids", "type": "str"}]}, "it is an argument of the call"),
