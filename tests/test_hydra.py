@@ -1,48 +1,16 @@
-"""The command line, as a user meets it. What needs no process of its own calls the entry: torch is loaded once."""
+"""The command line, as a user meets it: every test here is a process of its own."""
 
 import json
-import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from ml.core.registry import LOGGERS
-from ml.train import main
 
 ROOT = Path(__file__).parents[1]
-
-
-class Done(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def train(tmp_path, monkeypatch, capfd):
-    """Calls the entry with a command line, in ``tmp_path``; what it prints and how it ends is that of ``ml.train``."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # as the entry sets it, and here only for the test
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level  # a sweep of Hydra sets its own
-
-    def called(*overrides: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["ml/train.py", *overrides])
-        capfd.readouterr()
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = end.code
-        return Done(status, *capfd.readouterr())
-
-    yield called
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -54,6 +22,10 @@ def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=100,
     )
+
+
+def train(directory: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    return run(directory, "-m", "ml.train", *overrides)
 
 
 @pytest.mark.parametrize(
@@ -81,23 +53,14 @@ def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     ],
     ids=lambda value: " ".join(value) if "=" in value[0] + value[-1] else "",
 )
-def test_a_mistake_costs_one_line_with_the_valid_ones_and_nothing_is_made(train, tmp_path, overrides, parts):
-    done = train(*overrides)
+def test_a_mistake_costs_one_line_with_the_valid_ones_and_nothing_is_made(tmp_path, overrides, parts):
+    done = train(tmp_path, *overrides)
 
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1, done.stderr
     assert done.stderr.startswith("ml.train: ")
     assert [part for part in parts if part not in done.stderr] == []
     assert done.stdout == ""
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("mistake", ["trainer.max_stps=3", "run.on_error=foo"], ids=["composing", "building"])
-def test_a_process_that_ends_with_a_mistake_says_nothing_else(train, tmp_path, mistake):
-    done = run(tmp_path, "-m", "ml.train", mistake)
-
-    assert done.returncode == 2
-    assert (done.stdout, done.stderr) == train(mistake)[1:]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -109,18 +72,18 @@ def test_a_mistake_is_found_before_torch_is_loaded(tmp_path):
     assert "torch is loaded" not in done.stderr
 
 
-def test_backends_are_chosen_removed_and_set_on_the_command_line(train):
-    done = train("loggers.json.write_every_n_seconds=0.5", "~loggers.stdout", "--cfg", "job")
+def test_backends_are_chosen_removed_and_set_on_the_command_line(tmp_path):
+    done = train(tmp_path, "loggers.json.write_every_n_seconds=0.5", "~loggers.stdout", "--cfg", "job")
     assert done.returncode == 0
     assert "write_every_n_seconds: 0.5" in done.stdout
     assert "  stdout:" not in done.stdout
     assert "  tensorboard:" in done.stdout
 
-    assert "loggers: {}" in train("logger=[]", "--cfg", "job").stdout
+    assert "loggers: {}" in train(tmp_path, "logger=[]", "--cfg", "job").stdout
 
 
-def test_a_sweep_makes_a_run_of_each_job_and_hydra_no_directory_of_its_own(train, tmp_path):
-    done = train("-m", "trainer.max_steps=1,2", "logger=[json]")
+def test_a_sweep_makes_a_run_of_each_job_and_hydra_no_directory_of_its_own(tmp_path):
+    done = train(tmp_path, "-m", "trainer.max_steps=1,2", "logger=[json]")
 
     assert done.returncode == 0, done.stderr
     (day,) = (tmp_path / "runs" / "digits").iterdir()
@@ -132,9 +95,10 @@ def test_a_sweep_makes_a_run_of_each_job_and_hydra_no_directory_of_its_own(train
         assert not (day / name / ".hydra").exists()
 
 
-def test_two_backends_of_one_type_are_told_apart_by_their_keys(train, tmp_path):
-    rare = ("+loggers.rare.name=json", "+loggers.rare.include=[task/loss]")
-    done = train("logger=[json]", *rare, "trainer.max_steps=1")
+def test_two_backends_of_one_type_are_told_apart_by_their_keys(tmp_path):
+    done = train(
+        tmp_path, "logger=[json]", "+loggers.rare.name=json", "+loggers.rare.include=[task/loss]", "trainer.max_steps=1"
+    )
 
     assert done.returncode == 0, done.stderr
     (run_directory,) = (tmp_path / "runs" / "digits").iterdir()
@@ -173,8 +137,10 @@ def test_every_backend_of_this_package_can_be_chosen():
     }
 
 
-def test_the_demo_writes_to_the_backends_that_are_chosen(train, tmp_path):
-    ran = train("logger=[json,csv,parquet,sql]", "trainer.max_steps=3", "run.directory=run")
+def test_the_demo_writes_to_the_backends_that_are_chosen(tmp_path):
+    chosen = "logger=[json,csv,parquet,sql]"
+
+    ran = train(tmp_path, chosen, "trainer.max_steps=3", "run.directory=run")
 
     assert ran.returncode == 0, ran.stderr
     assert {path.name for path in (tmp_path / "run").iterdir()} >= {"json", "csv", "parquet", "sql"}
